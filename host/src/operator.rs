@@ -1,0 +1,38 @@
+//! What the command line and the control server may do with a running host.
+
+use crate::status::Status;
+use mycelia_plugin::Error;
+use std::time::Duration;
+
+/// A reply to the operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OperatorReply {
+    /// The bytes as the handler gave them.
+    pub body: Vec<u8>,
+    /// Whether they are JSON.
+    pub is_json: bool,
+}
+
+/// What happens with the outcome of a request.
+pub type Done = Box<dyn FnOnce(Result<OperatorReply, Error>) + Send>;
+
+/// A running host, as its operator sees it. Its sender is `operator`, its bodies come from the edge.
+pub trait Operator: Send + Sync {
+    /// The host at this moment.
+    fn status(&self) -> Status;
+
+    /// Whether every required subsystem runs and none stops.
+    fn is_ready(&self) -> bool;
+
+    /// Sends a message.
+    ///
+    /// # Errors
+    /// Those of any sender; the message was not accepted then.
+    fn send(&self, path: &str, body: &[u8]) -> Result<(), Error>;
+
+    /// Sends a request; `done` is called exactly once, by the deadline at the latest, perhaps before this returns.
+    fn ask(&self, path: &str, body: &[u8], within: Option<Duration>, done: Done);
+
+    /// Begins an orderly stop.
+    fn stop(&self);
+}

@@ -1,0 +1,144 @@
+//! What `mycelia status --json` and `GET /status` say: a stable interface.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The whole host at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Seconds since the host started.
+    pub uptime_s: f64,
+    /// Worker threads.
+    pub workers: usize,
+    /// By name.
+    pub subsystems: BTreeMap<String, SubsystemStatus>,
+    /// Generations that are no longer served and not yet unloaded.
+    pub retained_generations: Vec<RetainedGeneration>,
+    /// Resident memory of the process.
+    pub memory_rss_bytes: u64,
+}
+
+/// Where a subsystem is in its life.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs, reason = "the words say it")]
+pub enum Phase {
+    #[default]
+    Starting,
+    Running,
+    Reloading,
+    Restarting,
+    Stopping,
+    Stopped,
+}
+
+impl Phase {
+    /// The word, as in JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            Phase::Starting => "starting",
+            Phase::Running => "running",
+            Phase::Reloading => "reloading",
+            Phase::Restarting => "restarting",
+            Phase::Stopping => "stopping",
+            Phase::Stopped => "stopped",
+        }
+    }
+}
+
+/// One subsystem.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SubsystemStatus {
+    /// Where it is in its life.
+    pub phase: Phase,
+    /// The plugin's name.
+    pub plugin: String,
+    /// The plugin's version.
+    pub version: String,
+    /// Counts the loaded builds, from 1.
+    pub generation: u32,
+    /// BLAKE3 of the library's bytes, in hex.
+    pub hash: String,
+    /// Its queue.
+    pub queue: QueueStatus,
+    /// Where its messages went.
+    pub ledger: LedgerStatus,
+    /// Where its own requests went.
+    pub requests: RequestsStatus,
+    /// How often it was restarted after a fault.
+    pub restarts: u64,
+    /// How its reloads went.
+    pub reloads: ReloadsStatus,
+    /// The last thing that went wrong.
+    pub last_error: Option<String>,
+}
+
+/// A queue.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct QueueStatus {
+    /// Messages that wait.
+    pub depth: u64,
+    /// How many may.
+    pub capacity: u64,
+    /// What happens to the next one then.
+    pub policy: String,
+}
+
+/// Every accepted message is in exactly one column; `rejected` and `denied` were never accepted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the columns of the ledger")]
+pub struct LedgerStatus {
+    pub accepted: u64,
+    pub handled: u64,
+    pub failed: u64,
+    pub dropped_oldest: u64,
+    pub dropped_newest: u64,
+    pub expired: u64,
+    pub dead: u64,
+    pub queued: u64,
+    pub in_flight: u64,
+    pub rejected: u64,
+    pub denied: u64,
+}
+
+impl LedgerStatus {
+    /// Whether every accepted message is accounted for.
+    pub fn balances(&self) -> bool {
+        let ends = self.handled + self.failed + self.dropped_oldest + self.dropped_newest + self.expired + self.dead;
+        self.accepted == ends + self.queued + self.in_flight
+    }
+}
+
+/// A subsystem's own requests: `asked = answered + failed + timed_out + cancelled + pending`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the columns say it")]
+pub struct RequestsStatus {
+    pub asked: u64,
+    pub answered: u64,
+    pub failed: u64,
+    pub timed_out: u64,
+    pub cancelled: u64,
+    pub pending: u64,
+}
+
+/// How reloads went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the columns say it")]
+pub struct ReloadsStatus {
+    pub committed: u64,
+    pub refused: u64,
+    pub rolled_back: u64,
+}
+
+/// A generation that is no longer served.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RetainedGeneration {
+    /// Whose.
+    pub subsystem: String,
+    /// Which.
+    pub generation: u32,
+    /// `retiring` or `retained`.
+    pub phase: String,
+    /// Why.
+    pub reason: String,
+}

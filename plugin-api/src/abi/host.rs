@@ -1,0 +1,752 @@
+//! The host's side of the boundary: a safe trait in place of the host's functions, and a safe wrapper around an instance.
+//!
+//! The host and the testkit are the two that implement [`Host`].
+
+use super::{shim::panic_text, *};
+use crate::{Error, ErrorCode, Handled, Result};
+use abi_stable::prefix_type::WithMetadata;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    ptr, slice,
+    sync::atomic::{AtomicU8, AtomicU32, Ordering},
+    time::Duration,
+};
+
+/// A message or an answer as it comes out of a plugin, borrowed for the call.
+#[derive(Copy, Clone, Debug)]
+pub struct BodyRef<'a> {
+    /// The content.
+    pub bytes: &'a [u8],
+    /// The body's schema, or 0.
+    pub schema: u64,
+    /// Encoding and edge, as in [`flags`].
+    pub flags: u16,
+}
+
+/// An answer as it comes out of a plugin: a body, or an error.
+pub type AnswerRef<'a> = Result<BodyRef<'a>>;
+
+/// How a request is asked.
+#[derive(Copy, Clone, Debug)]
+pub struct AskSpec<'a> {
+    /// Nanoseconds from now; 0 is the default.
+    pub within: u64,
+    /// The asker's own route for the outcome.
+    pub reply_to: &'a str,
+    /// The request that the answer goes to instead; 0 begins a new one.
+    pub instead_of: u64,
+}
+
+/// What a host does for its plugins. A panic in any of these is caught and answered as `failed`.
+///
+/// Functions with a turn run on the thread that called into the plugin, during that call. The others come from any thread,
+/// at any time, with a handle that may be stale.
+pub trait Host: Send + Sync + 'static {
+    /// The host's state of one call into a plugin.
+    type Turn;
+
+    /// Resolves a path for the turn's subsystem; appends its encoded parameters to `prefix`.
+    fn resolve(&self, turn: &mut Self::Turn, path: &str, prefix: &mut Vec<u8>) -> Result<RawRecipient>;
+    /// Lends a block for a message that will come by the outbox.
+    fn reserve(&self, turn: &mut Self::Turn, length: usize) -> Result<RawBlock>;
+    /// Sends what is in the outbox, and empties it.
+    fn publish(&self, turn: &mut Self::Turn, outbox: &mut OutboxBuffer);
+    /// Sends one message at once.
+    fn send(&self, turn: &mut Self::Turn, to: &RawRecipient, prefix: &[u8], body: BodyRef<'_>) -> Result<()>;
+    /// Sends a request, by the outbox or at once, as the recipient has it.
+    fn ask(
+        &self,
+        turn: &mut Self::Turn,
+        outbox: &mut OutboxBuffer,
+        to: &RawRecipient,
+        prefix: &[u8],
+        body: BodyRef<'_>,
+        how: AskSpec<'_>,
+    ) -> Result<()>;
+    /// Sets a timer.
+    fn after(&self, turn: &mut Self::Turn, delay: u64, path: &str, body: BodyRef<'_>) -> Result<()>;
+    /// Answers a request; within a turn the answer waits for the commit. Request 0 is a failure that nobody waits for.
+    fn respond(&self, turn: Option<&mut Self::Turn>, handle: u64, request: u64, answer: AnswerRef<'_>);
+    /// The name of a subsystem.
+    fn name_of(&self, subsystem: u32) -> String;
+    /// The time in nanoseconds.
+    fn now(&self) -> u64;
+    /// Logs a line.
+    fn log(&self, handle: u64, level: u8, target: &str, text: &str);
+    /// One of the plugin's own threads failed.
+    fn fault(&self, handle: u64, text: &str);
+    /// A descriptor, the caller's own, of a listening socket that the host keeps.
+    fn listen(&self, handle: u64, address: &str) -> Result<i32>;
+    /// Sends from an own thread.
+    fn outside_send(&self, handle: u64, path: &str, body: BodyRef<'_>) -> Result<()>;
+    /// Asks from an own thread.
+    fn outside_ask(&self, handle: u64, path: &str, body: BodyRef<'_>, within: u64, token: u64) -> Result<()>;
+    /// Waits for outcomes; `false` when the generation has ended.
+    fn completion(&self, handle: u64, take: &mut dyn FnMut(u64, &Envelope, &[u8])) -> bool;
+}
+
+/// Host memory for what handlers send. Its envelopes hold the recipient in `sender` until they are published.
+pub struct OutboxBuffer {
+    // On the heap and only ever reached by pointer, since the plugin writes both while the host holds this.
+    raw: *mut Outbox,
+    storage: *mut [Envelope],
+}
+
+// SAFETY: it owns what it points to, and is used by one thread at a time.
+unsafe impl Send for OutboxBuffer {}
+
+impl OutboxBuffer {
+    /// Room for `capacity` messages, and `max_bytes` of block content behind them.
+    pub fn new(capacity: usize, max_bytes: usize) -> Self {
+        let storage = Box::into_raw(vec![Envelope::EMPTY; capacity].into_boxed_slice());
+        let raw = Box::into_raw(Box::new(Outbox {
+            messages: storage.cast(),
+            length: 0,
+            capacity: capacity as u32,
+            bytes: 0,
+            max_bytes: max_bytes as u32,
+        }));
+        OutboxBuffer { raw, storage }
+    }
+
+    /// How many messages wait.
+    pub fn len(&self) -> usize {
+        // SAFETY: `raw` lives as long as this; a length beyond the capacity would be a broken plugin, and is cut.
+        unsafe { ((*self.raw).length as usize).min(self.storage.len()) }
+    }
+
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether no further message fits.
+    pub fn is_full(&self) -> bool {
+        self.len() == self.storage.len()
+    }
+
+    /// What waits.
+    pub fn messages(&mut self) -> &mut [Envelope] {
+        let length = self.len();
+        // SAFETY: the storage lives as long as this, and the plugin does not run while the borrow does.
+        unsafe { slice::from_raw_parts_mut(self.storage.cast(), length) }
+    }
+
+    /// Keeps the first `length` messages.
+    pub fn truncate(&mut self, length: usize) {
+        let length = length.min(self.len());
+        // SAFETY: as for `len`.
+        unsafe {
+            (*self.raw).length = length as u32;
+            (*self.raw).bytes = 0;
+        }
+    }
+
+    /// Adds a message.
+    ///
+    /// # Panics
+    /// If it is full.
+    pub fn push(&mut self, message: Envelope) {
+        assert!(!self.is_full(), "an outbox is published before it is full");
+        let length = self.len();
+        // SAFETY: `length` is below the capacity.
+        unsafe {
+            (*self.storage)[length] = message;
+            (*self.raw).length += 1;
+        }
+    }
+}
+
+impl Drop for OutboxBuffer {
+    fn drop(&mut self) {
+        // SAFETY: both came from a `Box`, and the plugin keeps neither beyond its call.
+        unsafe {
+            drop(Box::from_raw(self.raw));
+            drop(Box::from_raw(self.storage));
+        }
+    }
+}
+
+/// Host memory for what a shim reports of its batch.
+pub struct ReportBuffer {
+    raw: *mut Report,
+    outcomes: *mut [u8],
+}
+
+// SAFETY: as for `OutboxBuffer`; the parts that others read are atomics.
+unsafe impl Send for ReportBuffer {}
+// SAFETY: shared access reaches atomics only.
+unsafe impl Sync for ReportBuffer {}
+
+impl ReportBuffer {
+    /// A report on up to `batch` messages.
+    pub fn new(batch: usize) -> Self {
+        let outcomes = Box::into_raw(vec![0; batch].into_boxed_slice());
+        let raw = Box::into_raw(Box::new(Report { cursor: 0, flags: 0, outcomes: outcomes.cast() }));
+        ReportBuffer { raw, outcomes }
+    }
+
+    fn atomic(&self, field: impl FnOnce(*mut Report) -> *mut u32) -> &AtomicU32 {
+        // SAFETY: the report lives as long as this, and its fields are only ever used atomically.
+        unsafe { AtomicU32::from_ptr(field(self.raw)) }
+    }
+
+    /// The message that runs now, or how many ran. Acquire: pairs with the shim's release, so the outcomes before it are there.
+    pub fn cursor(&self) -> usize {
+        // SAFETY: only the address is taken.
+        self.atomic(|raw| unsafe { &raw mut (*raw).cursor }).load(Ordering::Acquire) as usize
+    }
+
+    /// Asks the shim for something: [`Report::RETURN_SOON`], [`Report::REVOKED`].
+    pub fn raise(&self, bits: u32) {
+        // SAFETY: only the address is taken.
+        self.atomic(|raw| unsafe { &raw mut (*raw).flags }).fetch_or(bits, Ordering::Relaxed);
+    }
+
+    fn reset(&mut self) {
+        // SAFETY: only the addresses are taken.
+        self.atomic(|raw| unsafe { &raw mut (*raw).cursor }).store(0, Ordering::Relaxed);
+        // SAFETY: as above.
+        self.atomic(|raw| unsafe { &raw mut (*raw).flags }).store(0, Ordering::Relaxed);
+    }
+
+    /// The outcome of a message before the cursor: an error's number, or 0.
+    pub fn outcome(&self, index: usize) -> u8 {
+        // SAFETY: indexing checks the bounds; the shim wrote the byte before it moved the cursor on.
+        unsafe { (*self.outcomes)[index] }
+    }
+}
+
+impl Drop for ReportBuffer {
+    fn drop(&mut self) {
+        // SAFETY: both came from a `Box`.
+        unsafe {
+            drop(Box::from_raw(self.raw));
+            drop(Box::from_raw(self.outcomes));
+        }
+    }
+}
+
+/// What the host's functions get back through the pointer `turn`.
+struct Frame<'a, T> {
+    turn: &'a mut T,
+    outbox: &'a mut OutboxBuffer,
+}
+
+/// One batch, or a lifecycle call with none.
+pub struct CallSpec<'a, T> {
+    /// The host's state of the call.
+    pub turn: &'a mut T,
+    /// Where handlers write what they send.
+    pub outbox: &'a mut OutboxBuffer,
+    /// Where the shim reports.
+    pub report: &'a mut ReportBuffer,
+    /// The messages; their blocks must be live.
+    pub messages: &'a [Envelope],
+    /// The base of the pool.
+    pub pool: *const u8,
+    /// The table's version.
+    pub version: u32,
+    /// The time.
+    pub now: u64,
+}
+
+impl<T> CallSpec<'_, T> {
+    fn run(self, call: impl FnOnce(*mut Call) -> u32) -> u32 {
+        self.report.reset();
+        let (report, outbox) = (self.report.raw, self.outbox.raw);
+        let mut frame = Frame { turn: self.turn, outbox: self.outbox };
+        call(&mut Call {
+            turn: ptr::from_mut(&mut frame).cast(),
+            messages: self.messages.as_ptr(),
+            length: self.messages.len() as u32,
+            version: self.version,
+            pool: self.pool,
+            report,
+            outbox,
+            now: self.now,
+            reserved: [0; 4],
+        })
+    }
+}
+
+/// What a subsystem is created from.
+pub struct CreateSpec<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its RON config.
+    pub config: &'a str,
+    /// The folder for its files.
+    pub data: &'a str,
+    /// The host's number of each route, in the order of the manifest.
+    pub routes: &'a [u16],
+    /// Names subsystem and generation in host calls.
+    pub handle: u64,
+}
+
+/// An error of `create`, with its place in the config if it has one.
+#[derive(Debug)]
+pub struct CreateError {
+    /// What is wrong.
+    pub error: Error,
+    /// The byte range in the config's text.
+    pub span: Option<std::ops::Range<usize>>,
+}
+
+/// How a batch ended.
+#[derive(Debug)]
+pub enum BatchEnd {
+    /// The shim returned; the report's cursor says how many messages ran.
+    Returned,
+    /// The handler of the message at the cursor panicked with this text.
+    Panicked(Error),
+}
+
+/// An instance of a subsystem. It must be destroyed by [`Guest::destroy`]; merely dropped it is leaked,
+/// which is right for one whose handler hangs.
+pub struct Guest {
+    module: Module_Ref,
+    instance: Instance,
+}
+
+// SAFETY: a subsystem is `Send`, and one thread at a time calls it.
+unsafe impl Send for Guest {}
+
+/// The stop token and thread count of an instance, which may be used beside its calls.
+#[derive(Copy, Clone)]
+pub struct GuestThreads {
+    module: Module_Ref,
+    instance: Instance,
+}
+
+// SAFETY: `quiesce` and `threads` may be called from any thread until `destroy`, as `Module` says.
+unsafe impl Send for GuestThreads {}
+// SAFETY: as above.
+unsafe impl Sync for GuestThreads {}
+
+impl Guest {
+    /// Creates an instance. `level` is the byte that holds its most verbose logged level.
+    ///
+    /// # Errors
+    /// What `create` says.
+    pub fn create<H: Host>(
+        module: Module_Ref,
+        host: &'static H,
+        level: &'static AtomicU8,
+        spec: &CreateSpec<'_>,
+    ) -> Result<Guest, CreateError> {
+        let link = Link {
+            host: ptr::from_ref(host).cast(),
+            calls: Served::<H>::calls(),
+            handle: spec.handle,
+            level: level.as_ptr().cast_const(),
+        };
+        let call = CreateCall {
+            link,
+            name: spec.name.into(),
+            config: spec.config.into(),
+            data: spec.data.into(),
+            routes: spec.routes.as_ptr(),
+            routes_length: spec.routes.len(),
+            reserved: [0; 4],
+        };
+        let mut instance = ptr::null_mut();
+        let mut span = None;
+        let result = with_error(|error| {
+            // SAFETY: the module was loaded with its layout checked; call and error outlive this.
+            instance = unsafe { module.create()(&call, error) };
+            // SAFETY: `with_error` passes a live error.
+            let raw = unsafe { &*error };
+            span = (raw.span_end > raw.span_start).then(|| raw.span_start as usize..raw.span_end as usize);
+            if instance.is_null() { raw.code.max(1) } else { 0 }
+        });
+        result.map(|()| Guest { module, instance }).map_err(|error| CreateError { error, span })
+    }
+
+    /// Gives a new instance the state of an older one.
+    ///
+    /// # Errors
+    /// What `restore` says; `panicked` if it panicked, and then the instance must only be destroyed. So below.
+    pub fn restore(&mut self, schema: u32, state: &[u8]) -> Result<()> {
+        // SAFETY: `&mut self` makes this the only call; the bytes outlive it.
+        with_error(|error| unsafe { self.module.restore()(self.instance, schema, state.into(), error) })
+    }
+
+    /// Takes files, ports and threads.
+    ///
+    /// # Errors
+    /// What `start` says.
+    pub fn start<T>(&mut self, spec: CallSpec<'_, T>) -> Result<()> {
+        // SAFETY: `&mut self` makes this the only call.
+        with_error(|error| spec.run(|call| unsafe { self.module.start()(self.instance, call, error) }))
+    }
+
+    /// Gives back what `start` took.
+    ///
+    /// # Errors
+    /// What `stop` says.
+    pub fn stop<T>(&mut self, spec: CallSpec<'_, T>) -> Result<()> {
+        // SAFETY: `&mut self` makes this the only call.
+        with_error(|error| spec.run(|call| unsafe { self.module.stop()(self.instance, call, error) }))
+    }
+
+    /// Handles a batch.
+    pub fn handle<T>(&mut self, spec: CallSpec<'_, T>) -> BatchEnd {
+        let result = with_error(|error| {
+            // SAFETY: `&mut self` makes this the only call.
+            let status = spec.run(|call| unsafe { self.module.handle()(self.instance, call, error) });
+            if status == HANDLED { 0 } else { ErrorCode::Panicked as u32 }
+        });
+        result.map_or_else(BatchEnd::Panicked, |()| BatchEnd::Returned)
+    }
+
+    /// Whether batches are to be committed.
+    pub fn commits(&self) -> bool {
+        self.module.abilities() & HAS_COMMIT != 0
+    }
+
+    /// Whether there is state to save.
+    pub fn has_state(&self) -> bool {
+        self.module.abilities() & HAS_STATE != 0
+    }
+
+    /// Makes a batch durable.
+    ///
+    /// # Errors
+    /// What `commit` says.
+    pub fn commit(&mut self) -> Result<()> {
+        // SAFETY: `&mut self` makes this the only call.
+        with_error(|error| unsafe { self.module.commit()(self.instance, error) })
+    }
+
+    /// The state to keep.
+    ///
+    /// # Errors
+    /// What `save` says.
+    pub fn save(&mut self) -> Result<Vec<u8>> {
+        let mut state = Vec::new();
+        let sink = Sink { context: ptr::from_mut(&mut state).cast(), take: append };
+        // SAFETY: `&mut self` makes this the only call; `append` is made for a `Vec`, which outlives it.
+        with_error(|error| unsafe { self.module.save()(self.instance, sink, error) })?;
+        Ok(state)
+    }
+
+    /// Its own threads, to be asked to end and counted beside other calls. Not to be used after [`Guest::destroy`].
+    pub fn threads(&self) -> GuestThreads {
+        GuestThreads { module: self.module, instance: self.instance }
+    }
+
+    /// Drops the instance. Its own threads must have ended and its completions be closed.
+    ///
+    /// # Errors
+    /// `panicked`, if it panicked while dropping.
+    pub fn destroy(self) -> Result<()> {
+        // SAFETY: `self` is taken, so this is the last call.
+        with_error(|error| unsafe { self.module.destroy()(self.instance, error) })
+    }
+}
+
+impl GuestThreads {
+    /// Asks them to end.
+    pub fn quiesce(&self) {
+        // SAFETY: the instance has not been destroyed, as `Guest::threads` demands.
+        unsafe { self.module.quiesce()(self.instance) }
+    }
+
+    /// How many run.
+    pub fn running(&self) -> u32 {
+        // SAFETY: as above.
+        unsafe { self.module.threads()(self.instance) }
+    }
+}
+
+unsafe extern "C" fn append(context: *mut c_void, bytes: Bytes) {
+    // SAFETY: `save` and `name_of` pass a `Vec`, and bytes valid for this call.
+    unsafe { (*context.cast::<Vec<u8>>()).extend_from_slice(bytes.get()) }
+}
+
+/// Runs a plugin call that fills in an error, with more room for its text than host calls need.
+fn with_error(call: impl FnOnce(*mut RawError) -> u32) -> Result<()> {
+    let mut room = [0; 4096];
+    let mut error = RawError::new(room.as_mut_ptr(), room.len());
+    match call(&mut error) {
+        0 => Ok(()),
+        // SAFETY: the plugin wrote the text into `room`, which is still here.
+        status => Err(unsafe { error.read(status) }),
+    }
+}
+
+/// The functions of a [`Host`].
+struct Served<H>(std::marker::PhantomData<H>);
+
+impl<H: Host> Served<H> {
+    abi_stable::staticref! {
+        const CALLS: WithMetadata<HostCalls> = WithMetadata::new(HostCalls {
+            resolve: resolve::<H>,
+            reserve: reserve::<H>,
+            publish: publish::<H>,
+            send: send::<H>,
+            ask: ask::<H>,
+            after: after::<H>,
+            respond: respond::<H>,
+            name_of: name_of::<H>,
+            now: now::<H>,
+            log: log::<H>,
+            fault: fault::<H>,
+            listen: listen::<H>,
+            outside_send: outside_send::<H>,
+            outside_ask: outside_ask::<H>,
+            completion: completion::<H>,
+        });
+    }
+
+    fn calls() -> HostCalls_Ref {
+        HostCalls_Ref(Self::CALLS.as_prefix())
+    }
+}
+
+/// Runs host code for a plugin and makes a status of whatever it does.
+fn guard(error: *mut RawError, work: impl FnOnce() -> Result<()>) -> u32 {
+    let failed = match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Ok(())) => return 0,
+        Ok(Err(failed)) => failed,
+        Err(payload) => Error::failed(format!("the host failed with {}", panic_text(payload))).handled(Handled::Unknown),
+    };
+    // SAFETY: the plugin passes room for an error.
+    unsafe { RawError::write(error, &failed) }
+}
+
+/// Runs host code that has no way to fail; a panic is the host's own and has been reported by its hook.
+fn quiet<R>(default: R, work: impl FnOnce() -> R) -> R {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or(default)
+}
+
+/// # Safety
+/// `host` must be the one of the link, which is `&'static H`.
+unsafe fn host_of<H: Host>(host: *const c_void) -> &'static H {
+    // SAFETY: the caller vouches.
+    unsafe { &*host.cast() }
+}
+
+/// # Safety
+/// `turn` must be the one of the call that this thread is in, made by `CallSpec::run`.
+unsafe fn frame_of<'a, H: Host>(turn: *mut c_void) -> &'a mut Frame<'a, H::Turn> {
+    // SAFETY: the caller vouches; the plugin's side is waiting for this host call, so nobody else uses it.
+    unsafe { &mut *turn.cast() }
+}
+
+/// # Safety
+/// The bytes must be valid for `'a`.
+unsafe fn body_ref<'a>(body: RawBody) -> BodyRef<'a> {
+    // SAFETY: the caller vouches.
+    BodyRef { bytes: unsafe { body.bytes.get() }, schema: body.schema, flags: body.flags as u16 }
+}
+
+/// # Safety
+/// As for [`body_ref`].
+unsafe fn answer_ref<'a>(answer: RawBody) -> AnswerRef<'a> {
+    // SAFETY: the caller vouches.
+    let body = unsafe { body_ref(answer) };
+    if answer.code == 0 {
+        return Ok(body);
+    }
+    Err(Error {
+        code: ErrorCode::from_number(answer.code as u8),
+        text: String::from_utf8_lossy(body.bytes).into_owned(),
+        handled: Handled::from_number(answer.handled as u8),
+        retry_after: (answer.retry_after > 0).then(|| Duration::from_nanos(answer.retry_after)),
+    })
+}
+
+unsafe extern "C" fn resolve<H: Host>(
+    host: *const c_void,
+    turn: *mut c_void,
+    path: Bytes,
+    recipient: *mut RawRecipient,
+    prefix: *mut u8,
+    error: *mut RawError,
+) -> u32 {
+    guard(error, || {
+        // SAFETY: the plugin passes its link's host, its turn, and a path valid for the call.
+        let (host, frame, path) = unsafe { (host_of::<H>(host), frame_of::<H>(turn), path.text()) };
+        PREFIX.with_borrow_mut(|encoded| {
+            encoded.clear();
+            let mut resolved = host.resolve(frame.turn, path, encoded)?;
+            let length = encoded.len().min(MAX_PREFIX);
+            resolved.prefix = length as u16;
+            // SAFETY: the plugin passes a place for a recipient, and room for `MAX_PREFIX` bytes.
+            unsafe {
+                recipient.write(resolved);
+                ptr::copy_nonoverlapping(encoded.as_ptr(), prefix, length);
+            }
+            Ok(())
+        })
+    })
+}
+
+thread_local! {
+    /// Encoded parameters on their way to a plugin.
+    static PREFIX: std::cell::RefCell<Vec<u8>> = const { std::cell::RefCell::new(Vec::new()) };
+}
+
+unsafe extern "C" fn reserve<H: Host>(
+    host: *const c_void,
+    turn: *mut c_void,
+    length: usize,
+    block: *mut RawBlock,
+    error: *mut RawError,
+) -> u32 {
+    guard(error, || {
+        // SAFETY: the plugin passes its link's host and its turn.
+        let (host, frame) = unsafe { (host_of::<H>(host), frame_of::<H>(turn)) };
+        let lent = host.reserve(frame.turn, length)?;
+        // SAFETY: the plugin passes a place for a block.
+        unsafe { block.write(lent) };
+        Ok(())
+    })
+}
+
+unsafe extern "C" fn publish<H: Host>(host: *const c_void, turn: *mut c_void) {
+    quiet((), || {
+        // SAFETY: the plugin passes its link's host and its turn.
+        let (host, frame) = unsafe { (host_of::<H>(host), frame_of::<H>(turn)) };
+        host.publish(frame.turn, frame.outbox);
+    });
+}
+
+unsafe extern "C" fn send<H: Host>(
+    host: *const c_void,
+    turn: *mut c_void,
+    recipient: *const RawRecipient,
+    prefix: Bytes,
+    body: RawBody,
+    error: *mut RawError,
+) -> u32 {
+    guard(error, || {
+        // SAFETY: the plugin passes its link's host, its turn, and arguments valid for the call.
+        unsafe {
+            let frame = frame_of::<H>(turn);
+            host_of::<H>(host).send(frame.turn, &*recipient, prefix.get(), body_ref(body))
+        }
+    })
+}
+
+unsafe extern "C" fn ask<H: Host>(
+    host: *const c_void,
+    turn: *mut c_void,
+    recipient: *const RawRecipient,
+    prefix: Bytes,
+    body: RawBody,
+    within: u64,
+    reply_to: Bytes,
+    instead_of: u64,
+    error: *mut RawError,
+) -> u32 {
+    guard(error, || {
+        // SAFETY: the plugin passes its link's host, its turn, and arguments valid for the call.
+        unsafe {
+            let frame = frame_of::<H>(turn);
+            let how = AskSpec { within, reply_to: reply_to.text(), instead_of };
+            host_of::<H>(host).ask(frame.turn, frame.outbox, &*recipient, prefix.get(), body_ref(body), how)
+        }
+    })
+}
+
+unsafe extern "C" fn after<H: Host>(
+    host: *const c_void,
+    turn: *mut c_void,
+    delay: u64,
+    path: Bytes,
+    body: RawBody,
+    error: *mut RawError,
+) -> u32 {
+    guard(error, || {
+        // SAFETY: the plugin passes its link's host, its turn, and arguments valid for the call.
+        unsafe { host_of::<H>(host).after(frame_of::<H>(turn).turn, delay, path.text(), body_ref(body)) }
+    })
+}
+
+unsafe extern "C" fn respond<H: Host>(
+    host: *const c_void,
+    turn: *mut c_void,
+    handle: u64,
+    request: u64,
+    answer: RawBody,
+) {
+    quiet((), || {
+        // SAFETY: the plugin passes its link's host, its turn or null, and an answer valid for the call.
+        unsafe {
+            let turn = (!turn.is_null()).then(|| &mut *frame_of::<H>(turn).turn);
+            host_of::<H>(host).respond(turn, handle, request, answer_ref(answer));
+        }
+    });
+}
+
+unsafe extern "C" fn name_of<H: Host>(host: *const c_void, subsystem: u32, sink: Sink) {
+    // SAFETY: the plugin passes its link's host.
+    let name = quiet(String::new(), || unsafe { host_of::<H>(host).name_of(subsystem) });
+    // SAFETY: the plugin passes the sink for this call.
+    unsafe { (sink.take)(sink.context, name.as_str().into()) };
+}
+
+unsafe extern "C" fn now<H: Host>(host: *const c_void) -> u64 {
+    // SAFETY: the plugin passes its link's host.
+    quiet(0, || unsafe { host_of::<H>(host).now() })
+}
+
+unsafe extern "C" fn log<H: Host>(host: *const c_void, handle: u64, level: u32, target: Bytes, text: Bytes) {
+    // SAFETY: the plugin passes its link's host and texts valid for the call.
+    quiet((), || unsafe { host_of::<H>(host).log(handle, level as u8, target.text(), text.text()) });
+}
+
+unsafe extern "C" fn fault<H: Host>(host: *const c_void, handle: u64, text: Bytes) {
+    // SAFETY: the plugin passes its link's host and a text valid for the call.
+    quiet((), || unsafe { host_of::<H>(host).fault(handle, text.text()) });
+}
+
+unsafe extern "C" fn listen<H: Host>(
+    host: *const c_void,
+    handle: u64,
+    address: Bytes,
+    descriptor: *mut i32,
+    error: *mut RawError,
+) -> u32 {
+    guard(error, || {
+        // SAFETY: the plugin passes its link's host, a text valid for the call, and a place for the descriptor.
+        unsafe { descriptor.write(host_of::<H>(host).listen(handle, address.text())?) };
+        Ok(())
+    })
+}
+
+unsafe extern "C" fn outside_send<H: Host>(
+    host: *const c_void,
+    handle: u64,
+    path: Bytes,
+    body: RawBody,
+    error: *mut RawError,
+) -> u32 {
+    // SAFETY: the plugin passes its link's host and arguments valid for the call.
+    guard(error, || unsafe { host_of::<H>(host).outside_send(handle, path.text(), body_ref(body)) })
+}
+
+unsafe extern "C" fn outside_ask<H: Host>(
+    host: *const c_void,
+    handle: u64,
+    path: Bytes,
+    body: RawBody,
+    within: u64,
+    token: u64,
+    error: *mut RawError,
+) -> u32 {
+    // SAFETY: the plugin passes its link's host and arguments valid for the call.
+    guard(error, || unsafe { host_of::<H>(host).outside_ask(handle, path.text(), body_ref(body), within, token) })
+}
+
+unsafe extern "C" fn completion<H: Host>(host: *const c_void, handle: u64, sink: CompletionSink) -> u32 {
+    let mut give = |token: u64, outcome: &Envelope, content: &[u8]| {
+        // SAFETY: the plugin passes the sink for this call; outcome and content are valid during `take`.
+        unsafe { (sink.take)(sink.context, token, outcome, content.into()) }
+    };
+    // SAFETY: the plugin passes its link's host.
+    quiet(0, || u32::from(unsafe { host_of::<H>(host).completion(handle, &mut give) }))
+}

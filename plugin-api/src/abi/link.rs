@@ -1,0 +1,169 @@
+//! The plugin's way back to its host: safe functions over [`HostCalls`], and the call that the current thread is in.
+
+use super::{call::checked, *};
+use crate::{Error, ErrorCode, Handled, Result};
+use std::{cell::Cell, ptr, time::Duration};
+
+// SAFETY: host state and functions live as long as the process and may be used from any thread, as `Link` documents.
+unsafe impl Send for Link {}
+// SAFETY: as above.
+unsafe impl Sync for Link {}
+
+/// The call that a thread is in: whose it is, and the turn if it is a call by the host.
+#[derive(Copy, Clone)]
+pub(crate) struct Current {
+    pub link: Link,
+    pub turn: *mut c_void,
+}
+
+thread_local! {
+    // No destructor, so that the library stays unloadable.
+    static CURRENT: Cell<Option<Current>> = const { Cell::new(None) };
+}
+
+/// Marks the thread as being in a call until dropped; calls nest where a test drives one plugin from another.
+pub(crate) struct Entered(Option<Current>);
+
+pub(crate) fn enter(link: Link, turn: *mut c_void) -> Entered {
+    Entered(CURRENT.replace(Some(Current { link, turn })))
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        CURRENT.set(self.0);
+    }
+}
+
+pub(crate) fn current() -> Option<Current> {
+    CURRENT.get()
+}
+
+impl RawError {
+    /// An empty error that has room for its text.
+    pub(crate) fn new(text: *mut u8, capacity: usize) -> Self {
+        RawError { code: 0, handled: 0, retry_after: 0, span_start: 0, span_end: 0, text, capacity, length: 0 }
+    }
+
+    /// What the other side wrote.
+    ///
+    /// # Safety
+    /// The room for the text must still be there.
+    pub(crate) unsafe fn read(&self, status: u32) -> Error {
+        // SAFETY: the other side wrote `length` bytes within the capacity.
+        let text = unsafe { Bytes { start: self.text, length: self.length.min(self.capacity) }.text() };
+        Error {
+            code: ErrorCode::from_number(status as u8),
+            text: text.to_owned(),
+            handled: Handled::from_number(self.handled as u8),
+            retry_after: (self.retry_after > 0).then(|| Duration::from_nanos(self.retry_after)),
+        }
+    }
+
+    /// Writes an error for the other side and gives its status.
+    ///
+    /// # Safety
+    /// `this` must be null or point to an error with room for its text.
+    pub(crate) unsafe fn write(this: *mut RawError, error: &Error) -> u32 {
+        // SAFETY: the caller vouches for the pointer.
+        if let Some(raw) = unsafe { this.as_mut() } {
+            raw.code = error.code as u32;
+            raw.handled = error.handled as u32;
+            raw.retry_after = error.retry_after.map_or(0, |delay| delay.as_nanos() as u64);
+            let cut = error.text.floor_char_boundary(raw.capacity);
+            // SAFETY: `cut` is at most the capacity of the room and the length of the text.
+            unsafe { ptr::copy_nonoverlapping(error.text.as_ptr(), raw.text, cut) };
+            raw.length = cut;
+        }
+        error.code as u32
+    }
+}
+
+impl RawBody {
+    /// A body of these bytes.
+    pub(crate) fn new(bytes: &[u8], flags: u16, schema: u64) -> Self {
+        RawBody { bytes: bytes.into(), schema, flags: flags.into(), code: 0, handled: 0, reserved: 0, retry_after: 0 }
+    }
+
+    /// The answer that an error is.
+    pub(crate) fn error(error: &Error) -> Self {
+        RawBody {
+            code: error.code as u32,
+            handled: error.handled as u32,
+            retry_after: error.retry_after.map_or(0, |delay| delay.as_nanos() as u64),
+            ..RawBody::new(error.text.as_bytes(), flags::RAW, 0)
+        }
+    }
+}
+
+impl Link {
+    pub(crate) fn is_logged(&self, level: u8) -> bool {
+        // SAFETY: the level lives as long as the process; the host writes it atomically.
+        let logged = unsafe { std::sync::atomic::AtomicU8::from_ptr(self.level.cast_mut()) };
+        logged.load(std::sync::atomic::Ordering::Relaxed) >= level
+    }
+
+    pub(crate) fn log(&self, level: u8, target: &str, text: &str) {
+        // SAFETY: the slices outlive the call.
+        unsafe { self.calls.log()(self.host, self.handle, level.into(), target.into(), text.into()) }
+    }
+
+    pub(crate) fn now(&self) -> u64 {
+        // SAFETY: the link is live.
+        unsafe { self.calls.now()(self.host) }
+    }
+
+    pub(crate) fn fault(&self, text: &str) {
+        // SAFETY: the text outlives the call.
+        unsafe { self.calls.fault()(self.host, self.handle, text.into()) }
+    }
+
+    pub(crate) fn respond(&self, turn: *mut c_void, request: u64, answer: RawBody) {
+        // SAFETY: the turn is null or of the call that this thread is in; the answer's bytes outlive the call.
+        unsafe { self.calls.respond()(self.host, turn, self.handle, request, answer) }
+    }
+
+    pub(crate) fn name_of(&self, subsystem: u32) -> String {
+        let mut name = String::new();
+        let sink = Sink { context: ptr::from_mut(&mut name).cast(), take: append_text };
+        // SAFETY: `append_text` is made for a `String`, which outlives the call.
+        unsafe { self.calls.name_of()(self.host, subsystem, sink) };
+        name
+    }
+
+    pub(crate) fn listen(&self, address: &str) -> Result<i32> {
+        let mut descriptor = -1;
+        // SAFETY: the address and the place for the descriptor outlive the call.
+        checked(|error| unsafe { self.calls.listen()(self.host, self.handle, address.into(), &mut descriptor, error) })?;
+        Ok(descriptor)
+    }
+
+    pub(crate) fn outside_send(&self, path: &str, body: RawBody) -> Result<()> {
+        // SAFETY: path and body outlive the call.
+        checked(|error| unsafe { self.calls.outside_send()(self.host, self.handle, path.into(), body, error) })
+    }
+
+    pub(crate) fn outside_ask(&self, path: &str, body: RawBody, within: u64, token: u64) -> Result<()> {
+        // SAFETY: path and body outlive the call.
+        checked(|error| unsafe {
+            self.calls.outside_ask()(self.host, self.handle, path.into(), body, within, token, error)
+        })
+    }
+
+    /// Waits for outcomes; `false` when the generation has ended.
+    pub(crate) fn completion(&self, mut take: impl FnMut(u64, &Envelope, &[u8])) -> bool {
+        let mut take: &mut dyn FnMut(u64, &Envelope, &[u8]) = &mut take;
+        let sink = CompletionSink { context: ptr::from_mut(&mut take).cast(), take: take_completion };
+        // SAFETY: `take_completion` is made for such a closure, which outlives the call.
+        unsafe { self.calls.completion()(self.host, self.handle, sink) != 0 }
+    }
+}
+
+unsafe extern "C" fn append_text(context: *mut c_void, bytes: Bytes) {
+    // SAFETY: `name_of` passes a `String`, and the host bytes valid for this call.
+    unsafe { (*context.cast::<String>()).push_str(bytes.text()) }
+}
+
+unsafe extern "C" fn take_completion(context: *mut c_void, token: u64, outcome: *const Envelope, content: Bytes) {
+    // SAFETY: `completion` passes the closure; the host passes an outcome and content valid for this call.
+    unsafe { (*context.cast::<&mut dyn FnMut(u64, &Envelope, &[u8])>())(token, &*outcome, content.get()) }
+}

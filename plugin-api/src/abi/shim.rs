@@ -1,0 +1,299 @@
+//! The entry points of a plugin. Every one catches panics here, on the plugin's side: a panic that reached the boundary
+//! would abort the process.
+
+use super::{call::Turn, *};
+use crate::{
+    Context, Error, ErrorCode, Result, Sender, Subsystem,
+    context::{Buffers, Shared},
+    handler::{Call as HandlerCall, ReplyBuffer},
+    message::{Message, wants_json},
+    subsystem::Export,
+    thread::Threads,
+};
+use abi_stable::{library::RootModuleResult, prefix_type::WithMetadata, std_types::RResult};
+use std::{
+    any::Any,
+    cell::Cell,
+    net::TcpListener,
+    os::fd::{FromRawFd, OwnedFd},
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
+    slice,
+    sync::Arc,
+};
+
+/// An instance as the plugin's side sees it.
+struct Guest<S: Subsystem> {
+    subsystem: S,
+    link: Link,
+    /// Handlers by the host's number of their route.
+    handlers: Vec<Option<HandlerCall<S>>>,
+    buffers: Buffers,
+    reply: Vec<u8>,
+    shared: Arc<Shared>,
+}
+
+/// The module of a subsystem, for the export macro and for the testkit.
+pub const fn module<S: Export>() -> Module {
+    Module {
+        create: create::<S>,
+        restore: restore::<S>,
+        start: start::<S>,
+        handle: handle::<S>,
+        commit: commit::<S>,
+        save: save::<S>,
+        stop: stop::<S>,
+        quiesce: quiesce::<S>,
+        threads: threads::<S>,
+        destroy: destroy::<S>,
+        abilities: if S::COMMITS { HAS_COMMIT } else { 0 } | if S::SCHEMA > 0 { HAS_STATE } else { 0 },
+    }
+}
+
+/// What the library's header gives the host for its root module.
+pub fn root_module(module: &'static WithMetadata<Module>) -> RootModuleResult {
+    // SAFETY: the host casts it back to `Module_Ref`, after it has checked the layout.
+    RResult::ROk(unsafe { module.static_as_prefix().cast() })
+}
+
+/// The text of a panic; dropping its payload may panic again, which is caught too.
+pub(crate) fn panic_text(payload: Box<dyn Any + Send>) -> String {
+    let text = payload
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without text".into());
+    if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        std::mem::forget(second);
+    }
+    format!("a panic: {text}")
+}
+
+/// Runs plugin code and makes a status of whatever it does.
+fn guard(error: *mut RawError, work: impl FnOnce() -> Result<()>) -> u32 {
+    let failed = match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Ok(())) => return 0,
+        Ok(Err(failed)) => failed,
+        Err(payload) => Error::new(ErrorCode::Panicked, panic_text(payload)),
+    };
+    // SAFETY: the host passes room for an error to every entry point.
+    unsafe { RawError::write(error, &failed) }
+}
+
+unsafe extern "C" fn create<S: Export>(call: *const CreateCall, error: *mut RawError) -> Instance {
+    let mut instance = std::ptr::null_mut();
+    guard(error, || {
+        // SAFETY: the host passes a call that is valid until this returns.
+        let call = unsafe { &*call };
+        // SAFETY: the texts of the call are valid as long.
+        let (name, config, data) = unsafe { (call.name.text(), call.config.text(), call.data.text()) };
+        let _entered = link::enter(call.link, std::ptr::null_mut());
+        let subsystem = S::create(parse_config(config, error)?)?;
+        // SAFETY: the host passes that many numbers.
+        let routes = unsafe { slice::from_raw_parts(call.routes, call.routes_length) };
+        let sender = Sender::new(call.link);
+        let shared =
+            Shared { name: name.to_owned(), data: PathBuf::from(data), threads: Arc::new(Threads::new()), sender };
+        let guest = Guest {
+            subsystem,
+            link: call.link,
+            handlers: handlers_by_number(routes),
+            buffers: Buffers::default(),
+            reply: Vec::new(),
+            shared: Arc::new(shared),
+        };
+        instance = Box::into_raw(Box::new(guest)).cast();
+        Ok(())
+    });
+    instance
+}
+
+/// Reads the config; an error carries its place in the text.
+fn parse_config<T: serde::de::DeserializeOwned>(config: &str, raw: *mut RawError) -> Result<T> {
+    let options = ron::Options::default().with_default_extension(ron::extensions::Extensions::IMPLICIT_SOME);
+    options.from_str(config).map_err(|error| {
+        // SAFETY: the host passes room for an error, or null.
+        if let Some(raw) = unsafe { raw.as_mut() } {
+            raw.span_start = offset_of(config, error.span.start);
+            raw.span_end = offset_of(config, error.span.end);
+        }
+        Error::invalid(error.code.to_string())
+    })
+}
+
+fn offset_of(text: &str, place: ron::error::Position) -> u64 {
+    let line = text.split_inclusive('\n').take(place.line.saturating_sub(1)).map(str::len).sum::<usize>();
+    let column = text[line..].chars().take(place.col.saturating_sub(1)).map(char::len_utf8).sum::<usize>();
+    (line + column) as u64
+}
+
+fn handlers_by_number<S: Subsystem>(routes: &[u16]) -> Vec<Option<HandlerCall<S>>> {
+    let length = routes.iter().max().map_or(0, |&number| usize::from(number) + 1);
+    let mut handlers = vec![None; length];
+    for (&number, route) in routes.iter().zip(S::ROUTES) {
+        handlers[usize::from(number)] = Some(route.call);
+    }
+    handlers
+}
+
+/// # Safety
+/// `instance` must come from `create::<S>`, and nobody else may use it until this call ends.
+unsafe fn guest<'a, S: Subsystem>(instance: Instance) -> &'a mut Guest<S> {
+    // SAFETY: the caller vouches.
+    unsafe { &mut *instance.cast::<Guest<S>>() }
+}
+
+unsafe extern "C" fn restore<S: Export>(instance: Instance, schema: u32, state: Bytes, error: *mut RawError) -> u32 {
+    guard(error, || {
+        // SAFETY: the host makes one call at a time with an instance of ours, and lends the bytes for it.
+        let (guest, state) = unsafe { (guest::<S>(instance), state.get()) };
+        let _entered = link::enter(guest.link, std::ptr::null_mut());
+        guest.subsystem.restore(schema, state)
+    })
+}
+
+unsafe extern "C" fn save<S: Export>(instance: Instance, sink: Sink, error: *mut RawError) -> u32 {
+    guard(error, || {
+        // SAFETY: as for `restore`.
+        let guest = unsafe { guest::<S>(instance) };
+        let _entered = link::enter(guest.link, std::ptr::null_mut());
+        let state = guest.subsystem.save()?;
+        // SAFETY: the host gave the sink for this call.
+        unsafe { (sink.take)(sink.context, state.as_slice().into()) };
+        Ok(())
+    })
+}
+
+/// Runs plugin code with a context made for `call`.
+fn with_context<S: Subsystem>(
+    guest: &mut Guest<S>,
+    call: *mut Call,
+    work: impl FnOnce(&mut S, &mut Context, &mut Vec<u8>) -> Result<()>,
+) -> Result<()> {
+    // SAFETY: `call` is the one that the host passed to the entry point that runs.
+    let turn = unsafe { Turn::new(guest.link, call) };
+    let _entered = link::enter(guest.link, turn.raw());
+    let mut context = Context::new(turn, guest.shared.clone(), std::mem::take(&mut guest.buffers));
+    let result = work(&mut guest.subsystem, &mut context, &mut guest.reply);
+    guest.buffers = context.into_buffers();
+    result
+}
+
+unsafe extern "C" fn start<S: Export>(instance: Instance, call: *mut Call, error: *mut RawError) -> u32 {
+    guard(error, || {
+        // SAFETY: as for `restore`.
+        let guest = unsafe { guest::<S>(instance) };
+        with_context(guest, call, |subsystem, context, _| subsystem.start(context))
+    })
+}
+
+unsafe extern "C" fn stop<S: Export>(instance: Instance, call: *mut Call, error: *mut RawError) -> u32 {
+    guard(error, || {
+        // SAFETY: as for `restore`.
+        let guest = unsafe { guest::<S>(instance) };
+        with_context(guest, call, |subsystem, context, _| subsystem.stop(context))
+    })
+}
+
+unsafe extern "C" fn commit<S: Export>(instance: Instance, error: *mut RawError) -> u32 {
+    guard(error, || {
+        // SAFETY: as for `restore`.
+        let guest = unsafe { guest::<S>(instance) };
+        let _entered = link::enter(guest.link, std::ptr::null_mut());
+        guest.subsystem.commit()
+    })
+}
+
+unsafe extern "C" fn handle<S: Export>(instance: Instance, call: *mut Call, error: *mut RawError) -> u32 {
+    let status = guard(error, || {
+        // SAFETY: as for `restore`.
+        let guest = unsafe { guest::<S>(instance) };
+        let handlers = std::mem::take(&mut guest.handlers);
+        let result = with_context(guest, call, |subsystem, context, buffer| {
+            handle_batch(subsystem, context, &handlers, buffer);
+            Ok(())
+        });
+        guest.handlers = handlers;
+        result
+    });
+    if status == 0 { HANDLED } else { PANICKED }
+}
+
+fn handle_batch<S: Subsystem>(
+    subsystem: &mut S,
+    context: &mut Context,
+    handlers: &[Option<HandlerCall<S>>],
+    buffer: &mut Vec<u8>,
+) {
+    let (report, pool) = (context.turn.report(), context.turn.pool());
+    // SAFETY: the batch is used until the end of this function, which is before the entry point returns.
+    let messages = unsafe { context.turn.messages() };
+    let mut reply = ReplyBuffer { bytes: std::mem::take(buffer), flags: 0, wanted: false, as_json: false };
+    let mut ran = 0;
+    for (index, envelope) in messages.iter().enumerate() {
+        if index > 0 && report.flags() != 0 {
+            break;
+        }
+        report.begin(index);
+        // SAFETY: the host keeps the blocks of a batch until the entry point returns.
+        let content = unsafe { envelope.content(pool) };
+        let deferred = Cell::new(false);
+        let message = Message::new(envelope, content, &deferred);
+        (reply.wanted, reply.as_json) = (envelope.reply != 0, wants_json(envelope));
+        let mut result = match handlers.get(usize::from(envelope.route)) {
+            Some(Some(call)) => call(subsystem, context, &message, &mut reply),
+            _ => Err(Error::new(ErrorCode::NoRoute, "this build has no such route any more")),
+        };
+        if deferred.get() && crate::responder::was_dropped(envelope.reply) {
+            result = result.and_then(|()| Err(crate::responder::unanswered()));
+        }
+        report.outcome(index, result.as_ref().map_or_else(|error| error.code as u8, |()| 0));
+        if result.is_err() || (reply.wanted && !deferred.get()) {
+            answer(context, envelope, result, &reply);
+        }
+        ran = index + 1;
+    }
+    report.begin(ran);
+    *buffer = reply.bytes;
+}
+
+/// Hands an answer to the host; an error is handed over even if nobody waits, so that it is seen.
+fn answer(context: &mut Context, envelope: &Envelope, result: Result<()>, reply: &ReplyBuffer) {
+    let turn = context.turn.raw();
+    let link = context.turn.link;
+    match result {
+        Ok(()) => link.respond(turn, envelope.reply, RawBody::new(&reply.bytes, reply.flags, 0)),
+        Err(error) => link.respond(turn, envelope.reply, RawBody::error(&error)),
+    }
+}
+
+unsafe extern "C" fn quiesce<S: Export>(instance: Instance) {
+    // SAFETY: this may run beside another call, so only the shared part is touched, which is `Sync` and never written.
+    let shared = unsafe { &(*instance.cast::<Guest<S>>()).shared };
+    shared.threads.quiesce();
+}
+
+unsafe extern "C" fn threads<S: Export>(instance: Instance) -> u32 {
+    // SAFETY: as for `quiesce`.
+    let shared = unsafe { &(*instance.cast::<Guest<S>>()).shared };
+    shared.threads.running() as u32
+}
+
+unsafe extern "C" fn destroy<S: Export>(instance: Instance, error: *mut RawError) -> u32 {
+    guard(error, || {
+        // SAFETY: the host destroys an instance of ours once, after every other call with it.
+        let guest = unsafe { Box::from_raw(instance.cast::<Guest<S>>()) };
+        let _entered = link::enter(guest.link, std::ptr::null_mut());
+        let shared = guest.shared.clone();
+        drop(guest);
+        shared.sender.join();
+        Ok(())
+    })
+}
+
+/// The listener of a descriptor that the host gave away.
+pub(crate) fn own_listener(descriptor: i32) -> Result<TcpListener> {
+    // SAFETY: the host duplicated the descriptor for us, and nobody else has it.
+    let listener = TcpListener::from(unsafe { OwnedFd::from_raw_fd(descriptor) });
+    Ok(listener)
+}

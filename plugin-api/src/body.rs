@@ -1,0 +1,212 @@
+//! Bodies: what a message carries, and how it is encoded.
+//!
+//! Between plugins typed bodies are postcard, at the edge JSON; raw bytes and fixed layouts have no codec.
+
+use crate::{Error, Result, abi::flags, route::Schema};
+use postcard_schema::{Schema as HasSchema, key::Key};
+use serde::{Serialize, de::DeserializeOwned};
+use std::borrow::Cow;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+/// A typed body: postcard between plugins, JSON at the edge; the handler sees the value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Body<T>(pub T);
+
+/// Plain bytes, taken and given unchanged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Raw<'m>(pub Cow<'m, [u8]>);
+
+impl Raw<'_> {
+    /// The bytes as the handler's own.
+    pub fn into_vec(self) -> Vec<u8> {
+        self.0.into_owned()
+    }
+}
+
+impl std::ops::Deref for Raw<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<Vec<u8>> for Raw<'static> {
+    fn from(bytes: Vec<u8>) -> Self {
+        Raw(Cow::Owned(bytes))
+    }
+}
+
+impl From<String> for Raw<'static> {
+    fn from(text: String) -> Self {
+        text.into_bytes().into()
+    }
+}
+
+impl<'m> From<&'m [u8]> for Raw<'m> {
+    fn from(bytes: &'m [u8]) -> Self {
+        Raw(Cow::Borrowed(bytes))
+    }
+}
+
+impl<'m> From<&'m str> for Raw<'m> {
+    fn from(text: &'m str) -> Self {
+        text.as_bytes().into()
+    }
+}
+
+/// Plain bytes from outside, sent by a gateway: a raw handler gets them unchanged, a typed one reads them as JSON and answers in kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edge<'b>(pub Cow<'b, [u8]>);
+
+impl<'b> From<&'b [u8]> for Edge<'b> {
+    fn from(bytes: &'b [u8]) -> Self {
+        Edge(Cow::Borrowed(bytes))
+    }
+}
+
+impl From<Vec<u8>> for Edge<'static> {
+    fn from(bytes: Vec<u8>) -> Self {
+        Edge(Cow::Owned(bytes))
+    }
+}
+
+impl Payload for Edge<'_> {
+    const SCHEMA: Schema = Schema::ANY;
+
+    fn with_bytes<R>(&self, _: &mut Vec<u8>, then: impl FnOnce(&[u8], u16) -> R) -> Result<R> {
+        Ok(then(&self.0, flags::RAW | flags::EDGE))
+    }
+}
+
+/// A value of fixed layout, sent as its bytes without a codec. Both sides must agree on the layout; its size is checked.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Pod<T>(pub T);
+
+/// The schema of a typed body.
+pub(crate) const fn schema_of<T: HasSchema + ?Sized>() -> Schema {
+    Schema { name: T::SCHEMA.name, hash: u64::from_le_bytes(Key::for_path::<T>("").to_bytes()) }
+}
+
+/// The schema of a fixed layout: its size.
+pub(crate) const fn pod_schema<T>() -> Schema {
+    Schema { name: "Pod", hash: 0x506f_6400_0000_0000 | size_of::<T>() as u64 }
+}
+
+
+/// What a message or a request may carry: `&value` of a typed body, [`Raw`], or [`Pod`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be sent as a body",
+    note = "send `&value` of a type that derives `Serialize` and `Schema`, `Raw::from(bytes)`, or `Pod(value)`"
+)]
+pub trait Payload {
+    /// The schema that the recipient's must equal.
+    #[doc(hidden)]
+    const SCHEMA: Schema;
+    #[doc(hidden)]
+    fn with_bytes<R>(&self, scratch: &mut Vec<u8>, then: impl FnOnce(&[u8], u16) -> R) -> Result<R>;
+}
+
+impl<T: Serialize + HasSchema + ?Sized> Payload for &T {
+    const SCHEMA: Schema = schema_of::<T>();
+
+    fn with_bytes<R>(&self, scratch: &mut Vec<u8>, then: impl FnOnce(&[u8], u16) -> R) -> Result<R> {
+        scratch.clear();
+        encode_postcard(*self, scratch)?;
+        Ok(then(scratch, flags::POSTCARD))
+    }
+}
+
+impl Payload for Raw<'_> {
+    const SCHEMA: Schema = Schema::ANY;
+
+    fn with_bytes<R>(&self, _: &mut Vec<u8>, then: impl FnOnce(&[u8], u16) -> R) -> Result<R> {
+        Ok(then(&self.0, flags::RAW))
+    }
+}
+
+impl<T: IntoBytes + Immutable> Payload for Pod<T> {
+    const SCHEMA: Schema = pod_schema::<T>();
+
+    #[inline]
+    fn with_bytes<R>(&self, _: &mut Vec<u8>, then: impl FnOnce(&[u8], u16) -> R) -> Result<R> {
+        Ok(then(self.0.as_bytes(), flags::RAW))
+    }
+}
+
+/// What a handler may return in `Ok`: nothing, a typed value, [`Raw`], or [`Pod`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a handler's reply",
+    note = "return `Result<T>` with `()`, a type that derives `Serialize` and `Schema`, `Raw<'static>`, or `Pod<T>`"
+)]
+pub trait Reply {
+    /// The schema that the asker's expectation must equal.
+    #[doc(hidden)]
+    const SCHEMA: Schema;
+    /// Encodes in kind: as JSON for a request that came as JSON.
+    #[doc(hidden)]
+    fn encode(&self, as_json: bool, scratch: &mut Vec<u8>) -> Result<u16>;
+}
+
+impl<T: Serialize + HasSchema> Reply for T {
+    const SCHEMA: Schema = schema_of::<T>();
+
+    fn encode(&self, as_json: bool, scratch: &mut Vec<u8>) -> Result<u16> {
+        if as_json {
+            serde_json::to_writer(scratch, self)?;
+            return Ok(flags::JSON);
+        }
+        encode_postcard(self, scratch)?;
+        Ok(flags::POSTCARD)
+    }
+}
+
+impl Reply for Raw<'static> {
+    const SCHEMA: Schema = Schema::ANY;
+
+    fn encode(&self, _: bool, scratch: &mut Vec<u8>) -> Result<u16> {
+        scratch.extend_from_slice(&self.0);
+        Ok(flags::RAW)
+    }
+}
+
+impl<T: IntoBytes + Immutable> Reply for Pod<T> {
+    const SCHEMA: Schema = pod_schema::<T>();
+
+    fn encode(&self, _: bool, scratch: &mut Vec<u8>) -> Result<u16> {
+        scratch.extend_from_slice(self.0.as_bytes());
+        Ok(flags::RAW)
+    }
+}
+
+fn encode_postcard<T: Serialize + ?Sized>(value: &T, scratch: &mut Vec<u8>) -> Result<()> {
+    let bytes = std::mem::take(scratch);
+    *scratch = postcard::to_extend(value, bytes)?;
+    Ok(())
+}
+
+/// Reads a typed body by what its flags say.
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8], body_flags: u16) -> Result<T> {
+    if is_json(body_flags) {
+        // An empty body from the edge reads as `null`, so that `()` and options need no body.
+        let bytes = if bytes.is_empty() { b"null" } else { bytes };
+        return serde_json::from_slice(bytes)
+            .map_err(|error| Error::invalid(format!("the body is not the JSON this route takes: {error}")));
+    }
+    if body_flags & flags::ENCODING == flags::RAW && !bytes.is_empty() {
+        return Err(Error::invalid("the body is raw bytes, but this route takes a typed one; send `&value`"));
+    }
+    postcard::from_bytes(bytes).map_err(|error| Error::invalid(format!("the body does not decode: {error}")))
+}
+
+/// Whether a body is to be read, and its request answered, as JSON.
+pub(crate) fn is_json(body_flags: u16) -> bool {
+    body_flags & flags::ENCODING == flags::JSON || body_flags & flags::EDGE != 0
+}
+
+pub(crate) fn decode_pod<T: FromBytes>(bytes: &[u8]) -> Result<T> {
+    T::read_from_bytes(bytes).map_err(|_| {
+        let wanted = size_of::<T>();
+        Error::invalid(format!("the body has {} bytes, but this route takes exactly {wanted}", bytes.len()))
+    })
+}

@@ -1,0 +1,238 @@
+//! What a handler may do while it runs.
+
+use crate::{
+    Address, Error, ErrorCode, Payload, Responder, Result, Sender,
+    abi::{
+        Envelope, RawBody, RawRecipient,
+        call::{Ask as AskHow, Turn},
+    },
+    route::Schema,
+    thread::Threads,
+    time::{IntoDuration, Time},
+};
+use std::{fmt, net::TcpListener, path::Path, sync::Arc};
+
+/// How much a log line matters.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Level {
+    /// Something is broken.
+    Error = 1,
+    /// Something may be.
+    Warn = 2,
+    /// Something happened.
+    Info = 3,
+    /// For whoever looks into a problem.
+    Debug = 4,
+    /// Every step.
+    Trace = 5,
+}
+
+/// The way from a running handler to everything outside of it.
+///
+/// Holding one proves that the subsystem is in a call by its host; it ends with the call.
+pub struct Context {
+    pub(crate) turn: Turn,
+    pub(crate) prefix: Vec<u8>,
+    scratch: Vec<u8>,
+    shared: Arc<Shared>,
+}
+
+/// What outlives the single call: kept by the instance, its threads and its senders.
+pub(crate) struct Shared {
+    pub name: String,
+    pub data: std::path::PathBuf,
+    pub threads: Arc<Threads>,
+    pub sender: Sender,
+}
+
+/// Buffers that an instance keeps between calls, so that a call allocates nothing.
+#[derive(Default)]
+pub(crate) struct Buffers {
+    prefix: Vec<u8>,
+    scratch: Vec<u8>,
+}
+
+impl Context {
+    pub(crate) fn new(turn: Turn, shared: Arc<Shared>, buffers: Buffers) -> Self {
+        Context { turn, prefix: buffers.prefix, scratch: buffers.scratch, shared }
+    }
+
+    pub(crate) fn into_buffers(self) -> Buffers {
+        Buffers { prefix: self.prefix, scratch: self.scratch }
+    }
+
+    /// Sends a message: `ctx.send("kv://put/total", &total)`.
+    ///
+    /// To a queue that drops when full the message leaves with the batch at the latest, and `Ok` says that it was accepted
+    /// for sending. To one that rejects or blocks it is enqueued at once, and `Ok` says that it is in.
+    ///
+    /// # Errors
+    /// What resolving the path says, `invalid` where the body's schema differs from the route's,
+    /// `full`, `no_memory`, `too_large`. The body stays the caller's.
+    pub fn send<P: Payload>(&mut self, to: impl Address, body: P) -> Result<()> {
+        to.with_resolved(self, |context, recipient, prefix| {
+            check_schema(P::SCHEMA, recipient)?;
+            context.with_body(&body, |turn, bytes, flags| {
+                if recipient.direct == 0 {
+                    return turn.push(Envelope { flags, ..Envelope::EMPTY }, recipient, prefix, bytes);
+                }
+                turn.send(recipient, prefix, RawBody::new(bytes, flags, P::SCHEMA.hash))
+            })
+        })
+    }
+
+    /// Begins a request; it is sent by [`Ask::reply_to`].
+    ///
+    /// ```ignore
+    /// ctx.ask("stock://reserve/7", &order).within("2s").reply_to("reserved/7")?;
+    /// ```
+    #[must_use = "the request is sent by `reply_to`"]
+    pub fn ask<A: Address, P: Payload>(&mut self, to: A, body: P) -> Ask<'_, A, P> {
+        Ask { context: self, to, body, within: 0 }
+    }
+
+    /// Passes a request on: the recipient's answer goes to whoever holds out for `responder`.
+    ///
+    /// # Errors
+    /// As for [`Context::send`]; the request is then answered with that error.
+    pub fn forward<P: Payload, T>(&mut self, to: impl Address, body: P, responder: Responder<T>) -> Result<()> {
+        let how = |request| AskHow { within: 0, reply_to: "", instead_of: request };
+        let result = self.ask_raw(to, &body, how(responder.request()));
+        match &result {
+            Ok(()) => responder.forget(),
+            Err(error) => responder.fail(error.clone()),
+        }
+        result
+    }
+
+    fn ask_raw<P: Payload>(&mut self, to: impl Address, body: &P, how: AskHow<'_>) -> Result<()> {
+        to.with_resolved(self, |context, recipient, prefix| {
+            check_schema(P::SCHEMA, recipient)?;
+            context.with_body(body, |turn, bytes, flags| {
+                turn.ask(recipient, prefix, RawBody::new(bytes, flags, P::SCHEMA.hash), how)
+            })
+        })
+    }
+
+    /// Sends a message to a route of the subsystem's own after a delay: `ctx.after("1s", "retry/7", &())`.
+    ///
+    /// # Errors
+    /// `no_route`, or `busy` where too many timers are set.
+    pub fn after<P: Payload>(&mut self, delay: impl IntoDuration, path: impl AsRef<str>, body: P) -> Result<()> {
+        let delay = delay.into_nanos();
+        self.with_body(&body, |turn, bytes, flags| {
+            turn.after(delay, path.as_ref(), RawBody::new(bytes, flags, P::SCHEMA.hash))
+        })
+    }
+
+    fn with_body<P: Payload>(
+        &mut self,
+        body: &P,
+        then: impl FnOnce(&mut Turn, &[u8], u16) -> Result<()>,
+    ) -> Result<()> {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let turn = &mut self.turn;
+        let result = body.with_bytes(&mut scratch, |bytes, flags| then(turn, bytes, flags)).and_then(|result| result);
+        self.scratch = scratch;
+        result
+    }
+
+    /// The time of this batch; virtual under the testkit.
+    pub fn now(&self) -> Time {
+        Time(self.turn.now())
+    }
+
+    /// The subsystem's name in the config.
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// The folder for the subsystem's files. It is created by the first call.
+    ///
+    /// # Errors
+    /// If it cannot be created.
+    pub fn data(&self) -> Result<&Path> {
+        std::fs::create_dir_all(&self.shared.data).map_err(|error| {
+            Error::failed(format!("cannot create the data folder {}: {error}", self.shared.data.display()))
+        })?;
+        Ok(&self.shared.data)
+    }
+
+    /// A sender for threads of the subsystem's own.
+    pub fn sender(&self) -> Sender {
+        self.shared.sender.clone()
+    }
+
+    /// Starts a thread of the subsystem's own, which must end soon after its stop token is raised.
+    ///
+    /// A thread that returns an error or panics is handled as a handler that panicked: the subsystem is restarted.
+    ///
+    /// # Errors
+    /// If the system has no thread to give.
+    pub fn spawn<F>(&self, name: &str, work: F) -> Result<()>
+    where
+        F: FnOnce(Sender, crate::Stop) -> Result<()> + Send + 'static,
+    {
+        self.shared.threads.spawn(name, self.sender(), work)
+    }
+
+    /// A listening socket that the host keeps across generations, so that no connection is refused while one replaces another.
+    ///
+    /// # Errors
+    /// If the address is none, or in use.
+    pub fn listen(&self, address: &str) -> Result<TcpListener> {
+        crate::abi::shim::own_listener(self.turn.link.listen(address)?)
+    }
+
+    /// Writes a line to the host's log, if its level is on: `ctx.log(Level::Info, format_args!("{n} stored"))`.
+    pub fn log(&self, level: Level, text: fmt::Arguments<'_>) {
+        self.shared.sender.log(level, text);
+    }
+}
+
+/// A request that is being put together.
+#[must_use = "the request is sent by `reply_to`"]
+pub struct Ask<'c, A, P> {
+    context: &'c mut Context,
+    to: A,
+    body: P,
+    within: u64,
+}
+
+impl<A: Address, P: Payload> Ask<'_, A, P> {
+    /// The deadline, from now; the host's `ask_deadline` without it. A deadline that this call inherited holds all the same.
+    pub fn within(mut self, limit: impl IntoDuration) -> Self {
+        self.within = limit.into_nanos();
+        self
+    }
+
+    /// Sends the request. Its outcome comes to this route of one's own, declared with [`crate::on_reply`], exactly once.
+    ///
+    /// # Errors
+    /// As for [`Context::send`], `no_route` if there is no such route, and `busy` if `max_asks` requests are open.
+    pub fn reply_to(self, path: impl AsRef<str>) -> Result<()> {
+        let how = AskHow { within: self.within, reply_to: path.as_ref(), instead_of: 0 };
+        self.context.ask_raw(self.to, &self.body, how)
+    }
+}
+
+#[inline]
+fn check_schema(sent: Schema, recipient: &RawRecipient) -> Result<()> {
+    if sent.hash == recipient.body || sent.hash == 0 || recipient.body == 0 {
+        return Ok(());
+    }
+    Err(other_schema(sent, recipient.body))
+}
+
+#[cold]
+fn other_schema(sent: Schema, wanted: u64) -> Error {
+    Error::new(
+        ErrorCode::Invalid,
+        format!(
+            "the body is a `{}` with the schema {:016x}, but the route takes one with the schema {wanted:016x}; \
+             build both sides with the same type",
+            sent.name, sent.hash
+        ),
+    )
+}

@@ -1,0 +1,105 @@
+//! Handlers: ordinary methods, turned into table entries by the types of their arguments.
+#![allow(unsafe_code, reason = "a handler is a function item, which has no bytes to make it from")]
+
+use crate::{Context, FromMessage, Message, Reply, Result, route::Schema};
+
+/// A table entry: runs the handler and writes its reply into the buffer, giving the flags of the encoding.
+pub(crate) type Call<S> = fn(&mut S, &mut Context, &Message<'_>, &mut ReplyBuffer) -> Result<()>;
+
+/// Where a handler's reply is encoded.
+pub(crate) struct ReplyBuffer {
+    pub bytes: Vec<u8>,
+    pub flags: u16,
+    /// Whether anybody waits for the reply; if not it is not encoded.
+    pub wanted: bool,
+    pub as_json: bool,
+}
+
+impl ReplyBuffer {
+    fn put<R: Reply>(&mut self, reply: R) -> Result<()> {
+        if self.wanted {
+            self.bytes.clear();
+            self.flags = reply.encode(self.as_json, &mut self.bytes)?;
+        }
+        Ok(())
+    }
+}
+
+/// A method that handles messages: `fn(&mut S, [&mut Context,] arguments…) -> Result<T>`.
+#[diagnostic::on_unimplemented(
+    message = "this is not a handler of `{S}`",
+    label = "expected `fn(&mut {S}, [&mut Context,] arguments…) -> Result<T>`",
+    note = "arguments are Param<T>, ParamText, Body<T>, Raw, Pod<T>, Caller, Outcome<T>, Responder<T>; the reply is `()`, a type that derives `Serialize` and `Schema`, `Raw<'static>` or `Pod<T>`"
+)]
+pub trait Handler<S, A>: Copy + 'static {
+    #[doc(hidden)]
+    const PARAMS: usize;
+    #[doc(hidden)]
+    const BODY: Schema;
+    #[doc(hidden)]
+    const REPLY: Schema;
+    #[doc(hidden)]
+    #[allow(private_interfaces, reason = "authors name handlers, they do not call them")]
+    const CALL: Call<S>;
+}
+
+/// Marks handlers whose first argument is `&mut Context`.
+#[doc(hidden)]
+pub struct WithContext;
+
+/// The only value of a function item's type.
+#[inline(always)]
+fn conjure<H: Copy>() -> H {
+    const { assert!(size_of::<H>() == 0, "a handler is a plain method, not a closure with captures or a function pointer") };
+    // SAFETY: a type without bytes that is `Copy` has nothing to initialise, and `row` was handed a value of it.
+    unsafe { std::mem::MaybeUninit::<H>::uninit().assume_init() }
+}
+
+/// The first schema that an argument names, else the last one.
+const fn pick(mine: Option<Schema>, other: Schema) -> Schema {
+    match mine {
+        Some(mine) => mine,
+        None => other,
+    }
+}
+
+macro_rules! handlers {
+    ($(($($argument:ident),*))*) => { $(
+        // Two bounds, as in other extractor APIs: the first lets the arguments be inferred, the second holds for every message.
+        impl<S: 'static, R, H, $($argument),*> Handler<S, ($($argument,)*)> for H
+        where
+            R: Reply,
+            $($argument: FromMessage,)*
+            H: Fn(&mut S, $($argument),*) -> Result<R> + for<'m> Fn(&mut S, $($argument::Of<'m>),*) -> Result<R> + Copy + 'static,
+        {
+            const PARAMS: usize = 0 $(+ $argument::PARAMS)*;
+            const BODY: Schema = handlers!(@schema BODY Schema::ANY, $($argument)*);
+            const REPLY: Schema = handlers!(@schema REPLY R::SCHEMA, $($argument)*);
+            #[allow(private_interfaces, reason = "as in the trait")]
+            const CALL: Call<S> = |subsystem, _context, _message, reply| {
+                reply.put((conjure::<H>())(subsystem, $($argument::from_message(_message)?),*)?)
+            };
+        }
+
+        impl<S: 'static, R, H, $($argument),*> Handler<S, (WithContext, $($argument,)*)> for H
+        where
+            R: Reply,
+            $($argument: FromMessage,)*
+            H: Fn(&mut S, &mut Context, $($argument),*) -> Result<R> + for<'m> Fn(&mut S, &mut Context, $($argument::Of<'m>),*) -> Result<R> + Copy + 'static,
+        {
+            const PARAMS: usize = 0 $(+ $argument::PARAMS)*;
+            const BODY: Schema = handlers!(@schema BODY Schema::ANY, $($argument)*);
+            const REPLY: Schema = handlers!(@schema REPLY R::SCHEMA, $($argument)*);
+            #[allow(private_interfaces, reason = "as in the trait")]
+            const CALL: Call<S> = |subsystem, context, _message, reply| {
+                reply.put((conjure::<H>())(subsystem, context, $($argument::from_message(_message)?),*)?)
+            };
+        }
+    )* };
+    (@schema $what:ident $last:expr,) => { $last };
+    (@schema $what:ident $last:expr, $head:ident $($tail:ident)*) => {
+        pick($head::$what, handlers!(@schema $what $last, $($tail)*))
+    };
+}
+
+handlers! { () (A) (A, B) (A, B, C) (A, B, C, D) (A, B, C, D, E) (A, B, C, D, E, F) }

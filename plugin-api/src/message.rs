@@ -1,0 +1,269 @@
+//! A message as a handler's arguments see it, and the arguments: extractors.
+
+use crate::{
+    Error, ErrorCode, Handled, Responder, Result, responder,
+    abi::{Envelope, flags, link},
+    body::{Body, Pod, Raw, decode, decode_pod, is_json, pod_schema, schema_of},
+    route::Schema,
+};
+use postcard_schema::Schema as HasSchema;
+use serde::de::DeserializeOwned;
+use std::{borrow::Cow, cell::Cell, str::FromStr, time::Duration};
+use zerocopy::FromBytes;
+
+/// A message while its handler's arguments are made.
+pub struct Message<'m> {
+    envelope: &'m Envelope,
+    /// Lengths of the parameters, then the parameters, then the body.
+    content: &'m [u8],
+    next: Cell<Cursor>,
+    body: usize,
+    deferred: &'m Cell<bool>,
+}
+
+#[derive(Copy, Clone)]
+struct Cursor {
+    parameter: usize,
+    at: usize,
+}
+
+impl<'m> Message<'m> {
+    pub(crate) fn new(envelope: &'m Envelope, content: &'m [u8], deferred: &'m Cell<bool>) -> Self {
+        let count = envelope.parameters();
+        let start = count * 2;
+        let mut message =
+            Message { envelope, content, next: Cell::new(Cursor { parameter: 0, at: start }), body: start, deferred };
+        for parameter in 0..count {
+            message.body += message.parameter_length(parameter);
+        }
+        message
+    }
+
+    fn parameter_length(&self, parameter: usize) -> usize {
+        match self.content.get(parameter * 2..parameter * 2 + 2) {
+            Some(&[low, high]) => u16::from_le_bytes([low, high]).into(),
+            _ => 0,
+        }
+    }
+
+    /// The next captured parameter, as it stands in the path.
+    fn next_parameter(&self) -> Result<&'m str> {
+        let Cursor { parameter, at } = self.next.get();
+        let end = at + self.parameter_length(parameter);
+        self.next.set(Cursor { parameter: parameter + 1, at: end });
+        let bytes = self.content.get(at..end).filter(|_| parameter < self.envelope.parameters());
+        bytes
+            .and_then(|bytes| std::str::from_utf8(bytes).ok())
+            .ok_or_else(|| Error::invalid("the message has fewer parameters than its route"))
+    }
+
+    /// The body's bytes.
+    pub fn body(&self) -> &'m [u8] {
+        self.content.get(self.body..).unwrap_or_default()
+    }
+}
+
+/// What a handler may take as an argument.
+///
+/// `Of` is the same extractor with the lifetime of the message, so that a handler may borrow from it.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be an argument of a handler",
+    note = "arguments are Param<T>, ParamText, Body<T>, Raw, Pod<T>, Caller, Outcome<T>, Responder<T>, or `&mut Context` first"
+)]
+pub trait FromMessage {
+    /// This extractor for messages that live as long as `'m`.
+    type Of<'m>;
+    #[doc(hidden)]
+    const PARAMS: usize = 0;
+    #[doc(hidden)]
+    const BODY: Option<Schema> = None;
+    #[doc(hidden)]
+    const REPLY: Option<Schema> = None;
+    /// Makes the argument.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Invalid`] if the message does not have what it takes; the handler is not called then.
+    fn from_message<'m>(message: &Message<'m>) -> Result<Self::Of<'m>>;
+}
+
+/// The next parameter of the path, percent-decoded and parsed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Param<T>(pub T);
+
+impl<T: FromStr<Err: std::fmt::Display>> FromMessage for Param<T> {
+    type Of<'m> = Param<T>;
+    const PARAMS: usize = 1;
+
+    fn from_message<'m>(message: &Message<'m>) -> Result<Param<T>> {
+        let text = percent_decoded(message.next_parameter()?)?;
+        text.parse()
+            .map(Param)
+            .map_err(|error| Error::invalid(format!("the path's `{text}` is not what the route takes there: {error}")))
+    }
+}
+
+/// The next parameter of the path, percent-decoded; borrows from the message where nothing was encoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParamText<'m>(pub Cow<'m, str>);
+
+impl std::ops::Deref for ParamText<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromMessage for ParamText<'_> {
+    type Of<'m> = ParamText<'m>;
+    const PARAMS: usize = 1;
+
+    fn from_message<'m>(message: &Message<'m>) -> Result<ParamText<'m>> {
+        percent_decoded(message.next_parameter()?).map(ParamText)
+    }
+}
+
+impl<T: DeserializeOwned + HasSchema> FromMessage for Body<T> {
+    type Of<'m> = Body<T>;
+    const BODY: Option<Schema> = Some(schema_of::<T>());
+
+    fn from_message<'m>(message: &Message<'m>) -> Result<Body<T>> {
+        decode(message.body(), message.envelope.flags).map(Body)
+    }
+}
+
+impl FromMessage for Raw<'_> {
+    type Of<'m> = Raw<'m>;
+
+    fn from_message<'m>(message: &Message<'m>) -> Result<Raw<'m>> {
+        Ok(message.body().into())
+    }
+}
+
+impl<T: FromBytes> FromMessage for Pod<T> {
+    type Of<'m> = Pod<T>;
+    const BODY: Option<Schema> = Some(pod_schema::<T>());
+
+    #[inline]
+    fn from_message<'m>(message: &Message<'m>) -> Result<Pod<T>> {
+        decode_pod(message.body()).map(Pod)
+    }
+}
+
+/// The name of the subsystem that sent the message, as the host stamped it; `operator` for the command line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller(pub String);
+
+impl FromMessage for Caller {
+    type Of<'m> = Caller;
+
+    fn from_message<'m>(message: &Message<'m>) -> Result<Caller> {
+        let current = link::current().expect("a message is only handled within a call");
+        Ok(Caller(current.link.name_of(message.envelope.sender)))
+    }
+}
+
+/// The outcome of one of the subsystem's own requests: the reply, or the error that came instead.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome<T>(pub Result<T>);
+
+impl<T: DeserializeOwned + HasSchema> FromMessage for Outcome<T> {
+    type Of<'m> = Outcome<T>;
+    const BODY: Option<Schema> = Some(schema_of::<T>());
+
+    fn from_message<'m>(message: &Message<'m>) -> Result<Outcome<T>> {
+        Ok(Outcome(outcome_error(message.envelope, message.body()).and_then(|body| decode(body, message.envelope.flags))))
+    }
+}
+
+impl FromMessage for Outcome<Raw<'_>> {
+    type Of<'m> = Outcome<Raw<'m>>;
+
+    fn from_message<'m>(message: &Message<'m>) -> Result<Outcome<Raw<'m>>> {
+        Ok(Outcome(outcome_error(message.envelope, message.body()).map(Raw::from)))
+    }
+}
+
+/// The body of an outcome that is a reply, else its error.
+pub(crate) fn outcome_error<'m>(envelope: &Envelope, body: &'m [u8]) -> Result<&'m [u8]> {
+    let [code, handled, ..] = envelope.stamp.to_le_bytes();
+    if code == 0 {
+        return Ok(body);
+    }
+    Err(Error {
+        code: ErrorCode::from_number(code),
+        text: String::from_utf8_lossy(body).into_owned(),
+        handled: Handled::from_number(handled),
+        retry_after: (envelope.deadline > 0).then(|| Duration::from_nanos(envelope.deadline)),
+    })
+}
+
+impl<T> FromMessage for Responder<T>
+where
+    T: crate::Reply,
+{
+    type Of<'m> = Responder<T>;
+    const REPLY: Option<Schema> = Some(T::SCHEMA);
+
+    fn from_message<'m>(message: &Message<'m>) -> Result<Responder<T>> {
+        message.deferred.set(true);
+        responder::take(message.envelope.reply);
+        let current = link::current().expect("a message is only handled within a call");
+        Ok(Responder::new(current.link, message.envelope.reply, is_json(message.envelope.flags)))
+    }
+}
+
+/// Whether a request came as JSON, so that its answer leaves as JSON.
+pub(crate) fn wants_json(envelope: &Envelope) -> bool {
+    is_json(envelope.flags) && envelope.flags & flags::ENCODING != flags::POSTCARD
+}
+
+fn percent_decoded(text: &str) -> Result<Cow<'_, str>> {
+    if !text.contains('%') {
+        return Ok(Cow::Borrowed(text));
+    }
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        rest = after;
+        if first != b'%' {
+            bytes.push(first);
+            continue;
+        }
+        let (digits, after) = rest.split_at_checked(2).ok_or_else(|| bad_escape(text))?;
+        bytes.push(hex(digits[0], digits[1]).ok_or_else(|| bad_escape(text))?);
+        rest = after;
+    }
+    String::from_utf8(bytes).map(Cow::Owned).map_err(|_| bad_escape(text))
+}
+
+fn hex(high: u8, low: u8) -> Option<u8> {
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    Some((digit(high)? * 16 + digit(low)?) as u8)
+}
+
+fn bad_escape(text: &str) -> Error {
+    Error::invalid(format!("the path's `{text}` has a broken percent escape; write `%25` for a percent sign"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::percent_decoded;
+
+    #[test]
+    fn parameters_are_percent_decoded() {
+        for (text, expect) in [
+            ("plain", Some("plain")),
+            ("a%20b", Some("a b")),
+            ("%2F%2f", Some("//")),
+            ("%C3%A9", Some("é")),
+            ("100%", None),
+            ("%4", None),
+            ("%zz", None),
+            ("%+1", None),
+            ("%ff", None),
+        ] {
+            assert_eq!(percent_decoded(text).ok().as_deref(), expect, "{text}");
+        }
+    }
+}

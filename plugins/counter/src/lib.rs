@@ -1,0 +1,38 @@
+//! Counts by name, kept in the subsystem's own state.
+#![forbid(unsafe_code)]
+
+use mycelia_plugin::prelude::*;
+use std::collections::BTreeMap;
+
+/// The counts.
+#[derive(Default, Serialize, Deserialize)]
+pub struct Counter {
+    values: BTreeMap<String, i64>,
+}
+
+impl Subsystem for Counter {
+    type Config = ();
+
+    const ROUTES: &'static [Route<Self>] = &[
+        on("value/{name}", Self::value).scope("read", "to show a count"),
+        on("add/{name}", Self::add).scope("write", "to count"),
+    ];
+
+    fn create((): ()) -> Result<Self> {
+        Ok(Self::default())
+    }
+}
+
+impl Counter {
+    fn value(&mut self, name: ParamText) -> Result<i64> {
+        Ok(self.values.get(&*name).copied().unwrap_or(0))
+    }
+
+    fn add(&mut self, name: Param<String>, amount: Body<i64>) -> Result<i64> {
+        let value = self.values.entry(name.0).or_insert(0);
+        *value = value.checked_add(amount.0).ok_or_else(|| Error::conflict("the count would overflow"))?;
+        Ok(*value)
+    }
+}
+
+export_subsystem!(Counter, state = Self);
