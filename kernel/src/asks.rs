@@ -152,10 +152,8 @@ impl<M: Copy> Asks<M> {
     /// Who gets the template delivers the outcome; once it is claimed from the lane, the slot is to be released.
     #[must_use = "the asker waits for the outcome made from this template"]
     pub fn end(&self, id: AskId, how: End) -> Option<M> {
-        let template = self
-            .slot(id)
-            .filter(|slot| slot.end(id.generation))
-            .and_then(Slot::template);
+        let template =
+            self.slot(id).filter(|slot| slot.end(id.generation)).and_then(Slot::template);
         let count = if template.is_some() { &self.ends[how as usize] } else { &self.late };
         // Release pairs with the Acquire of `counts`: behind a counted end lies the counted beginning.
         count.fetch_add(1, Release);

@@ -252,10 +252,7 @@ impl<M> Queue<M> {
     pub fn drops(&self) -> Drops {
         // Acquire pairs with the Release of `count_oldest`, for the ledger: behind a counted eviction lies its
         // reservation.
-        Drops {
-            oldest: self.drops.oldest.load(Acquire),
-            newest: self.drops.newest.load(Acquire),
-        }
+        Drops { oldest: self.drops.oldest.load(Acquire), newest: self.drops.newest.load(Acquire) }
     }
 
     /// How many messages ever went into the queue itself.
@@ -285,11 +282,7 @@ impl<M: Copy> Queue<M> {
     /// # Errors
     /// The message comes back when the queue is full and the policy is `Reject` or `Block`.
     #[inline]
-    pub fn send(
-        &self,
-        message: M,
-        dropped: &mut impl FnMut(M, Dropped),
-    ) -> Result<Wake, Full<M>> {
+    pub fn send(&self, message: M, dropped: &mut impl FnMut(M, Dropped)) -> Result<Wake, Full<M>> {
         match self.policy {
             Policy::DropOldest => {
                 let mut evicted = |oldest| self.drop_oldest(oldest, dropped);
@@ -309,11 +302,7 @@ impl<M: Copy> Queue<M> {
     /// Sends messages in order under the policy, with one reservation, and answers how many were accepted.
     ///
     /// Fewer than all only under `Reject` and `Block`: `messages[accepted..]` stay the caller's.
-    pub fn send_many(
-        &self,
-        messages: &[M],
-        dropped: &mut impl FnMut(M, Dropped),
-    ) -> (Wake, usize) {
+    pub fn send_many(&self, messages: &[M], dropped: &mut impl FnMut(M, Dropped)) -> (Wake, usize) {
         let sent = match self.policy {
             Policy::DropOldest => {
                 let mut evicted = |oldest| self.drop_oldest(oldest, dropped);

@@ -194,9 +194,7 @@ impl<T> Ring<T> {
     #[inline]
     fn advance_tail(&self, tail: u64, count: u64) -> Result<(), u64> {
         // SeqCst: the first access of a producer that may have to wake the holder.
-        let moved = self
-            .tail
-            .compare_exchange_weak(tail, tail + count, SeqCst, Relaxed);
+        let moved = self.tail.compare_exchange_weak(tail, tail + count, SeqCst, Relaxed);
         moved.map(drop)
     }
 
@@ -204,9 +202,7 @@ impl<T> Ring<T> {
     #[inline]
     fn advance_head(&self, head: u64, count: u64) -> Result<(), u64> {
         // Release pairs with the Acquire of `claimed`. On failure the slots of the new head are looked at anew.
-        let moved = self
-            .head
-            .compare_exchange(head, head + count, AcqRel, Acquire);
+        let moved = self.head.compare_exchange(head, head + count, AcqRel, Acquire);
         moved.map(drop)
     }
 
@@ -277,11 +273,7 @@ type Value<T> = UnsafeCell<MaybeUninit<T>>;
 
 impl<T> Slots<T> {
     fn new(count: usize) -> Self {
-        Slots {
-            words: memory::words(count),
-            values: memory::values(count),
-            mask: count as u64 - 1,
-        }
+        Slots { words: memory::words(count), values: memory::values(count), mask: count as u64 - 1 }
     }
 
     /// How many items from `head` on are published, up to `max`.
@@ -295,8 +287,7 @@ impl<T> Slots<T> {
     fn put(&self, position: u64, item: T) {
         self.wait_for(position, self.lap(position));
         // SAFETY: the caller reserved the position, and the word says that the previous lap's value was moved out.
-        self.value(position)
-            .with_mut(|value| unsafe { (*value).write(item) });
+        self.value(position).with_mut(|value| unsafe { (*value).write(item) });
         self.publish(position);
     }
 
@@ -304,9 +295,7 @@ impl<T> Slots<T> {
     fn take(&self, position: u64) -> T {
         self.wait_for(position, self.lap(position) + 1);
         // SAFETY: the caller claimed the position, and the word says that its value is there; freeing it comes after.
-        let item = self
-            .value(position)
-            .with_mut(|value| unsafe { (*value).assume_init_read() });
+        let item = self.value(position).with_mut(|value| unsafe { (*value).assume_init_read() });
         self.free(position);
         item
     }
@@ -378,8 +367,7 @@ impl<T> Slots<T> {
     #[inline]
     fn free(&self, position: u64) {
         // Release pairs with the Acquire of `wait_for`: the value is moved out before the next lap overwrites it.
-        self.word(position)
-            .store(self.lap(position) + self.mask + 1, Release);
+        self.word(position).store(self.lap(position) + self.mask + 1, Release);
     }
 
     /// The position without its slot; even, since there are at least two slots, so that +1 can say "published".
@@ -457,9 +445,7 @@ mod memory {
     }
 
     pub(super) fn values<T>(count: usize) -> Box<[Value<T>]> {
-        (0..count)
-            .map(|_| Value::new(MaybeUninit::uninit()))
-            .collect()
+        (0..count).map(|_| Value::new(MaybeUninit::uninit())).collect()
     }
 
     /// # Safety

@@ -57,6 +57,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// loaded before it, and that order is never reversed: without this the model `push_against_drain` has one interleaving.
 /// A touch is an RMW, hence dependent on every other touch; it is Relaxed and of another object, hence orders nothing.
 #[cfg(loom)]
+#[allow(dead_code, reason = "not every access is used of both widths")]
 mod explored {
     use super::Relaxed;
     use loom::sync::atomic;

@@ -51,8 +51,8 @@ pub struct WithContext;
 #[inline(always)]
 fn conjure<H: Copy>() -> H {
     const { assert!(size_of::<H>() == 0, "a handler is a plain method, not a closure with captures or a function pointer") };
-    // SAFETY: a type without bytes that is `Copy` has nothing to initialise, and `row` was handed a value of it.
-    unsafe { std::mem::MaybeUninit::<H>::uninit().assume_init() }
+    // SAFETY: reading no bytes needs no memory; the type is `Copy`, and `row` was handed a value of it.
+    unsafe { std::ptr::dangling::<H>().read() }
 }
 
 /// The first schema that an argument names, else the last one.

@@ -120,6 +120,7 @@ impl<'de, T> Deserialize<'de> for Responder<T> {
         let current = link::current().ok_or_else(|| {
             serde::de::Error::custom("a responder is read from saved state only, while the host restores it")
         })?;
+        current.link.hold(request);
         Ok(Responder::new(current.link, request, as_json))
     }
 }

@@ -77,13 +77,23 @@ impl Stop {
 
 /// The threads of one instance.
 pub(crate) struct Threads {
-    stop: Stop,
+    /// A fresh one for each start: an instance whose successor failed is started again.
+    stop: Mutex<Stop>,
     running: Mutex<Vec<thread::JoinHandle<()>>>,
 }
 
 impl Threads {
     pub fn new() -> Self {
-        Threads { stop: Stop(Arc::default()), running: Mutex::default() }
+        Threads { stop: Mutex::new(Stop(Arc::default())), running: Mutex::default() }
+    }
+
+    fn stop(&self) -> MutexGuard<'_, Stop> {
+        self.stop.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Threads that begin from now on are not asked to end.
+    pub fn renew(&self) {
+        *self.stop() = Stop(Arc::default());
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<thread::JoinHandle<()>>> {
@@ -94,7 +104,7 @@ impl Threads {
     where
         F: FnOnce(Sender, Stop) -> Result<()> + Send + 'static,
     {
-        let stop = self.stop.clone();
+        let stop = self.stop().clone();
         let label = name.to_owned();
         let handle = thread::Builder::new()
             .name(name.to_owned())
@@ -106,7 +116,7 @@ impl Threads {
 
     /// Asks every thread to end.
     pub fn quiesce(&self) {
-        self.stop.raise();
+        self.stop().raise();
     }
 
     /// How many still run; those that ended are joined.

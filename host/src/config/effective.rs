@@ -1,7 +1,7 @@
 //! A config as RON with nothing left out: what `check --effective` prints.
 
+use super::amounts::{show_duration, show_size};
 use super::fields::{self, Group};
-use super::words::{show_duration, show_size};
 use super::{Config, Control, DeadLetters, Policy, Probation, Queue, Restart, Subsystem};
 use std::time::Duration;
 

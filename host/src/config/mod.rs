@@ -3,13 +3,14 @@
 //! Reading goes level by level, so that each value keeps its place in the file: a mistake that is found
 //! later, by a plugin in its own `config` say, is shown in the same way as one that is found here.
 
+pub mod amounts;
 mod effective;
 mod fields;
 mod mistakes;
 mod read;
 mod syntax;
 mod value;
-pub mod words;
+mod words;
 
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@
 //!
 //! Reading never stops: what is missing or wrong becomes the default, and what is wrong is also a mistake.
 
+use super::amounts;
 use super::fields;
 use super::mistakes::{Complaint, Mistakes};
 use super::value::{Fields, Value};
@@ -210,11 +211,11 @@ fn probation(mut fields: Fields<'_, '_>) -> Probation {
 /// The quota, which is within the pool; the default is, too, when the pool is small.
 fn pool_quota(fields: &mut Fields<'_, '_>, pool: u64) -> u64 {
     let within = |value: Value<'_>| {
-        let quota = words::size(value, &(4 * KIB..=TIB))?;
+        let quota = amounts::size(value, &(4 * KIB..=TIB))?;
         if quota <= pool {
             return Ok(quota);
         }
-        let pool = words::show_size(pool);
+        let pool = amounts::show_size(pool);
         let message = format!("must be within `pool`, which is \"{pool}\", not {}", value.shown());
         Err(Complaint::new(
             message,
@@ -235,11 +236,11 @@ fn fragment(value: Option<Value<'_>>, otherwise: usize) -> Fragment {
 fn duration<'a>(
     range: RangeInclusive<Duration>,
 ) -> impl Fn(Value<'a>) -> Result<Duration, Complaint> {
-    move |value| words::duration(value, &range)
+    move |value| amounts::duration(value, &range)
 }
 
 fn size<'a>(range: RangeInclusive<u64>) -> impl Fn(Value<'a>) -> Result<u64, Complaint> {
-    move |value| words::size(value, &range)
+    move |value| amounts::size(value, &range)
 }
 
 impl Fields<'_, '_> {
@@ -247,7 +248,7 @@ impl Fields<'_, '_> {
     where
         N: TryFrom<u64> + PartialOrd + Display + Copy,
     {
-        self.read(name, |value| words::whole(value, &range), default)
+        self.read(name, |value| amounts::whole(value, &range), default)
     }
 
     fn duration(

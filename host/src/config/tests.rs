@@ -406,16 +406,16 @@ fn options_are_written_with_and_without_some() {
 #[test]
 fn durations_and_sizes_are_shown_as_they_are_read() {
     for text in ["0s", "7ns", "50us", "250ms", "1500ms", "5s", "90s", "2m", "1h", "25h"] {
-        assert_eq!(words::show_duration(words::parse_duration(text).unwrap()), text);
+        assert_eq!(amounts::show_duration(amounts::parse_duration(text).unwrap()), text);
     }
     for text in ["0", "100", "1023", "4KiB", "64MiB", "1536MiB", "1GiB", "3TiB"] {
-        assert_eq!(words::show_size(words::parse_size(text).unwrap()), text);
+        assert_eq!(amounts::show_size(amounts::parse_size(text).unwrap()), text);
     }
-    assert_eq!(words::show_duration(words::parse_duration("60s").unwrap()), "1m");
-    assert_eq!(words::parse_size("100B"), Ok(100));
+    assert_eq!(amounts::show_duration(amounts::parse_duration("60s").unwrap()), "1m");
+    assert_eq!(amounts::parse_size("100B"), Ok(100));
     for text in
         ["", "s", "5", "5 s", "-5s", "5x", "99999999999999999999s", "18446744073709551615h", "+5s"]
     {
-        assert!(words::parse_duration(text).is_err(), "{text}");
+        assert!(amounts::parse_duration(text).is_err(), "{text}");
     }
 }

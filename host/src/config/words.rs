@@ -1,96 +1,21 @@
-//! The small languages inside a config: durations, sizes, names, scopes, and words to choose from.
+//! The small languages inside a config: texts, addresses, names, scopes, and words to choose from.
 //!
 //! Each reader says what is expected, what stands there, and what to write instead.
 
 use super::Policy;
+use super::amounts;
 use super::mistakes::Complaint;
 use super::value::Value;
 use ron::value::RawValue;
 use serde::Deserialize;
-use std::fmt::Display;
 use std::net::SocketAddr;
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// Names that no subsystem may have: the kernel speaks under them.
-pub const RESERVED: [&str; 6] = ["kernel", "operator", "query", "channel", "request", "event"];
+const RESERVED: [&str; 6] = ["kernel", "operator", "query", "channel", "request", "event"];
 
 /// Bytes of the longest subsystem name.
-pub const MAX_NAME: usize = 255;
-
-/// Reads a duration such as `250ms`.
-///
-/// # Errors
-/// What to write instead.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    DURATION.parse(text).map(Duration::from_nanos)
-}
-
-/// Reads a size such as `64MiB`; a number without a unit is bytes.
-///
-/// # Errors
-/// What to write instead.
-pub fn parse_size(text: &str) -> Result<u64, String> {
-    SIZE.parse(text)
-}
-
-/// A duration as [`parse_duration`] reads it, in the largest unit that needs no fraction.
-pub fn show_duration(duration: Duration) -> String {
-    DURATION.show(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX))
-}
-
-/// A size as [`parse_size`] reads it, in the largest unit that needs no fraction.
-pub fn show_size(bytes: u64) -> String {
-    SIZE.show(bytes)
-}
-
-pub(super) fn duration(
-    value: Value<'_>,
-    range: &RangeInclusive<Duration>,
-) -> Result<Duration, Complaint> {
-    let given = quantity(value, &DURATION).map(Duration::from_nanos)?;
-    let show = |bound: &Duration| format!("\"{}\"", show_duration(*bound));
-    bounded(value, given, range, "a duration", show)
-}
-
-pub(super) fn size(value: Value<'_>, range: &RangeInclusive<u64>) -> Result<u64, Complaint> {
-    let given = quantity(value, &SIZE)?;
-    bounded(value, given, range, "a size", |bound| format!("\"{}\"", show_size(*bound)))
-}
-
-pub(super) fn whole<N>(value: Value<'_>, range: &RangeInclusive<N>) -> Result<N, Complaint>
-where
-    N: TryFrom<u64> + PartialOrd + Display + Copy,
-{
-    let (least, most) = (range.start(), range.end());
-    let expected = format!("a whole number from {least} to {most}");
-    let not_whole = |help: String| Complaint {
-        label: "expected a whole number".into(),
-        ..wrong(value, &expected, help)
-    };
-    let Some(number) = value.get::<i64>() else {
-        return Err(not_whole(whole_help(value, range)));
-    };
-    let Ok(number) = u64::try_from(number) else {
-        return Err(outside(value, &expected, "too small", format!("write {least} or more")));
-    };
-    // What does not fit the type does not fit the range either.
-    let most_and_more = outside(value, &expected, "too large", format!("write {most} at most"));
-    bounded(
-        value,
-        N::try_from(number).map_err(|_| most_and_more)?,
-        range,
-        "a whole number",
-        N::to_string,
-    )
-}
-
-fn whole_help<N: Display>(value: Value<'_>, range: &RangeInclusive<N>) -> String {
-    match value.get::<String>().map(|text| text.parse::<u64>()) {
-        Some(Ok(number)) => format!("write {number}, without quotes"),
-        _ => format!("write a number such as {}", range.start()),
-    }
-}
+const MAX_NAME: usize = 255;
 
 pub(super) fn flag(value: Value<'_>) -> Result<bool, Complaint> {
     value.get::<bool>().ok_or_else(|| {
@@ -157,39 +82,43 @@ fn address_help(text: &str) -> String {
 
 /// The name of a subsystem, from its place before the colon.
 pub(super) fn name(value: Value<'_>) -> Result<String, Complaint> {
-    let complain = |message, label, help| Err(Complaint::new(message, label, help));
     let shown = value.shown();
-    let Some(name) = value.get::<String>() else {
-        let help = quoted_help(value, "\"kv\"");
-        return complain(
-            format!("a subsystem's name must be a text, not {shown}"),
-            "expected a text in quotes",
-            help,
-        );
-    };
-    if name.is_empty() || name.bytes().all(|byte| byte == b'.') {
-        return complain(
+    let name = value.get::<String>().ok_or_else(|| {
+        let message = format!("a subsystem's name must be a text, not {shown}");
+        Complaint::new(message, "expected a text in quotes", quoted_help(value, "\"kv\""))
+    })?;
+    name_complaint(&name, &shown).map_or(Ok(name), Err)
+}
+
+fn name_complaint(name: &str, shown: &str) -> Option<Complaint> {
+    let foreign = name.chars().find(|character| !is_name_character(*character));
+    let (message, label, help) = match foreign {
+        None if name.bytes().all(|byte| byte == b'.') => (
             format!("{shown} is no name for a subsystem"),
             "no name",
             "give it a name such as \"kv\"".into(),
-        );
-    }
-    if RESERVED.contains(&name.as_str()) {
-        let help = format!("choose another name than {}", listed(RESERVED.into_iter(), "and"));
-        return complain(format!("the name {shown} is the kernel's own"), "reserved", help);
-    }
-    if name.len() > MAX_NAME {
-        let message = format!("a subsystem's name has {} bytes", name.len());
-        return complain(message, "too long", format!("the longest has {MAX_NAME}"));
-    }
-    if let Some(character) = name.chars().find(|character| !is_name_character(*character)) {
-        let help = format!(
-            "a name has letters a to z, digits, `_`, `.` and `-`; write \"{}\"",
-            cleaned(&name)
-        );
-        return complain(format!("the name {shown} has {character:?} in it"), "not a name", help);
-    }
-    Ok(name)
+        ),
+        _ if name.len() > MAX_NAME => (
+            format!("a subsystem's name has {} bytes", name.len()),
+            "too long",
+            format!("write {MAX_NAME} at most"),
+        ),
+        Some(character) => (
+            format!("the name {shown} has {character:?} in it"),
+            "not a name",
+            format!(
+                "write \"{}\"; a name has letters a to z, digits, `_`, `.` and `-`",
+                cleaned(name)
+            ),
+        ),
+        None if RESERVED.contains(&name) => (
+            format!("the name {shown} is the kernel's own"),
+            "reserved",
+            format!("choose another name than {}", listed(RESERVED.into_iter(), "and")),
+        ),
+        None => return None,
+    };
+    Some(Complaint::new(message, label, help))
 }
 
 fn is_name_character(character: char) -> bool {
@@ -281,7 +210,8 @@ fn block_time(time: Value<'_>) -> Result<Duration, Complaint> {
         message: format!("blocks for a time that {}", complaint.message),
         ..complaint
     };
-    duration(time, &(Duration::from_micros(1)..=Duration::from_secs(3600))).map_err(complaint)
+    amounts::duration(time, &(Duration::from_micros(1)..=Duration::from_secs(3600)))
+        .map_err(complaint)
 }
 
 fn policy_help(value: Value<'_>) -> String {
@@ -329,196 +259,13 @@ pub(super) fn no_list(value: Value<'_>) -> Complaint {
 }
 
 /// As [`wrong`], where the value is of the right kind.
-fn outside(value: Value<'_>, expected: &str, label: &str, help: impl Into<String>) -> Complaint {
-    Complaint { label: label.into(), ..wrong(value, expected, help) }
-}
-
-fn bounded<T: PartialOrd>(
+pub(super) fn outside(
     value: Value<'_>,
-    given: T,
-    range: &RangeInclusive<T>,
-    kind: &str,
-    show: impl Fn(&T) -> String,
-) -> Result<T, Complaint> {
-    let (least, most) = (show(range.start()), show(range.end()));
-    let expected = format!("{kind} from {least} to {most}");
-    if given < *range.start() {
-        Err(outside(value, &expected, "too small", format!("write {least} or more")))
-    } else if given > *range.end() {
-        Err(outside(value, &expected, "too large", format!("write {most} at most")))
-    } else {
-        Ok(given)
-    }
-}
-
-fn quantity(value: Value<'_>, units: &Units) -> Result<u64, Complaint> {
-    let expected = format!("{} such as \"{}\"", units.kind, units.example);
-    let Some(text) = value.get::<String>() else {
-        return Err(wrong(value, &expected, units.quotes_help(value.text)));
-    };
-    units.parse(&text).map_err(|help| wrong(value, &expected, help))
-}
-
-/// A number and a unit.
-struct Units {
-    kind: &'static str,
-    example: &'static str,
-    /// From the smallest to the largest, each with how many of the smallest it is.
-    units: &'static [(&'static str, u64)],
-    /// What people write instead, in lower case.
-    others: &'static [(&'static str, &'static str)],
-    zero: &'static str,
-}
-
-static DURATION: Units = Units {
-    kind: "a duration",
-    example: "250ms",
-    units: &[
-        ("ns", 1),
-        ("us", 1_000),
-        ("ms", 1_000_000),
-        ("s", 1_000_000_000),
-        ("m", 60_000_000_000),
-        ("h", 3_600_000_000_000),
-    ],
-    others: &[
-        ("µs", "us"),
-        ("μs", "us"),
-        ("usec", "us"),
-        ("micros", "us"),
-        ("microseconds", "us"),
-        ("msec", "ms"),
-        ("millis", "ms"),
-        ("milliseconds", "ms"),
-        ("sec", "s"),
-        ("secs", "s"),
-        ("second", "s"),
-        ("seconds", "s"),
-        ("min", "m"),
-        ("mins", "m"),
-        ("minute", "m"),
-        ("minutes", "m"),
-        ("hr", "h"),
-        ("hour", "h"),
-        ("hours", "h"),
-    ],
-    zero: "0s",
-};
-
-static SIZE: Units = Units {
-    kind: "a size",
-    example: "64MiB",
-    units: &[
-        ("", 1),
-        ("B", 1),
-        ("KiB", 1 << 10),
-        ("MiB", 1 << 20),
-        ("GiB", 1 << 30),
-        ("TiB", 1 << 40),
-    ],
-    others: &[
-        ("byte", "B"),
-        ("bytes", "B"),
-        ("k", "KiB"),
-        ("kb", "KiB"),
-        ("m", "MiB"),
-        ("mb", "MiB"),
-        ("g", "GiB"),
-        ("gb", "GiB"),
-        ("t", "TiB"),
-        ("tb", "TiB"),
-    ],
-    zero: "0",
-};
-
-impl Units {
-    fn parse(&self, text: &str) -> Result<u64, String> {
-        let (number, unit) = text.split_at(text.bytes().take_while(u8::is_ascii_digit).count());
-        let scale = self.units.iter().find(|(name, _)| *name == unit).map(|(_, scale)| *scale);
-        match (number.parse::<u64>(), scale) {
-            (Ok(number), Some(scale)) => {
-                number.checked_mul(scale).ok_or_else(|| "this is more than can be counted".into())
-            }
-            _ => Err(self.help(text.trim())),
-        }
-    }
-
-    /// The amount in the largest unit that needs no fraction.
-    fn show(&self, amount: u64) -> String {
-        let fits = self
-            .units
-            .iter()
-            .rev()
-            .find(|(_, scale)| amount >= *scale && amount.is_multiple_of(*scale));
-        match fits {
-            Some((_, 1)) | None if amount > 0 => format!("{amount}{}", self.units[0].0),
-            Some((unit, scale)) => format!("{}{unit}", amount / scale),
-            None => self.zero.into(),
-        }
-    }
-
-    fn help(&self, text: &str) -> String {
-        let (number, unit) = split_number(text);
-        match (number.parse::<f64>(), self.unit_meant(unit)) {
-            (Ok(number), Some(unit)) if number >= 0.0 => self.exact(number, unit),
-            (Ok(_), None) if unit.is_empty() => format!("add a unit: {}", self.with_units(number)),
-            _ => format!("write a whole number and one of the units {}", self.listed()),
-        }
-    }
-
-    /// How to write an amount that was given as a fraction, or with an unusual unit.
-    fn exact(&self, number: f64, unit: &str) -> String {
-        let scale =
-            self.units.iter().find(|(name, _)| *name == unit).map_or(1, |(_, scale)| *scale);
-        let amount = number * scale as f64;
-        // Beyond 2^53 a float no longer holds every whole number.
-        if amount.fract() == 0.0 && amount < 9e15 {
-            format!("write \"{}\"", self.show(amount as u64))
-        } else {
-            format!("write a whole number of a smaller unit: {}", self.listed())
-        }
-    }
-
-    fn unit_meant(&self, unit: &str) -> Option<&'static str> {
-        let lower = unit.to_lowercase();
-        let known =
-            self.units.iter().map(|(name, _)| *name).find(|name| name.to_lowercase() == lower);
-        known.or_else(|| {
-            self.others.iter().find(|(other, _)| *other == lower).map(|(_, unit)| *unit)
-        })
-    }
-
-    fn quotes_help(&self, text: &str) -> String {
-        let bare = text.len() <= 40 && text.starts_with(|first: char| first.is_ascii_digit());
-        match self.parse(text) {
-            Ok(_) => format!("write \"{text}\", in quotes"),
-            Err(_) if bare => {
-                format!("put it in quotes, with a unit: {}", self.with_units(split_number(text).0))
-            }
-            Err(_) => format!("write a text such as \"{}\"", self.example),
-        }
-    }
-
-    fn with_units(&self, number: &str) -> String {
-        let [.., larger, smaller] = self.usual() else { return String::new() };
-        format!("\"{number}{}\" or \"{number}{}\"", larger.0, smaller.0)
-    }
-
-    /// The units that are used most.
-    fn usual(&self) -> &[(&'static str, u64)] {
-        &self.units[..4]
-    }
-
-    fn listed(&self) -> String {
-        listed(self.units.iter().map(|(name, _)| *name).filter(|name| !name.is_empty()), "and")
-    }
-}
-
-fn split_number(text: &str) -> (&str, &str) {
-    let end = text
-        .find(|character: char| !character.is_ascii_digit() && character != '.')
-        .unwrap_or(text.len());
-    (&text[..end], text[end..].trim())
+    expected: &str,
+    label: &str,
+    help: impl Into<String>,
+) -> Complaint {
+    Complaint { label: label.into(), ..wrong(value, expected, help) }
 }
 
 /// The word that was probably meant, if any is near; case and punctuation do not count.

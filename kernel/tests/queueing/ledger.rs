@@ -47,11 +47,13 @@ struct Sent {
     rejected: AtomicU64,
 }
 
-const EACH: u64 = 30_000;
+const EACH: u64 = 10_000;
 
 fn send_all(queue: &Queue<u64>, ledger: &Ledger, sent: &Sent) {
     for message in 0..EACH {
-        let outcome = queue.send(message, &mut |_, _| drop(sent.dropped.fetch_add(1, Relaxed)));
+        let outcome = queue.send(message, &mut |_, _| {
+            sent.dropped.fetch_add(1, Relaxed);
+        });
         let column = if outcome.is_ok() { &sent.accepted } else { &sent.rejected };
         column.fetch_add(1, Relaxed);
         ledger.reject(u64::from(outcome.is_err()));
@@ -97,8 +99,8 @@ fn the_ledger_agrees_with_the_senders() {
         let ends = thread::scope(|scope| {
             let holder = scope.spawn(|| hold(&queue, &ledger, &stop));
             scope.spawn(|| watch(&queue, &ledger, &stop));
-            let sender = || scope.spawn(|| send_all(&queue, &ledger, &sent));
-            [sender(), sender(), sender()].map(|sender| sender.join().unwrap());
+            let senders = [(); 3].map(|()| scope.spawn(|| send_all(&queue, &ledger, &sent)));
+            senders.into_iter().for_each(|sender| sender.join().unwrap());
             stop.store(true, SeqCst);
             holder.join().unwrap()
         });

@@ -2,6 +2,7 @@
 //!
 //! The races themselves are in `tests/loom.rs`.
 #![cfg(not(loom))]
+#![allow(clippy::unwrap_used, reason = "helpers of tests unwrap as tests do")]
 
 mod asks;
 mod ledger;

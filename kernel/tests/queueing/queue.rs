@@ -201,6 +201,7 @@ fn a_seized_subsystem_goes_on_after_release() {
     assert_eq!(queue.release(), Wake::Ready);
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn a_large_queue_is_cheap_until_it_is_used() {
     let resident = || {
@@ -217,5 +218,5 @@ fn a_large_queue_is_cheap_until_it_is_used() {
     };
     let queue = Queue::<[u64; 8]>::new(limits);
     assert_eq!(send(&queue, [0; 8]), Wake::Ready);
-    assert!(resident() - before < 16 << 20, "a queue of half a gigabyte was touched");
+    assert!(resident().saturating_sub(before) < 16 << 20, "a queue of half a gigabyte was touched");
 }

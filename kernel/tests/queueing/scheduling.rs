@@ -56,6 +56,7 @@ fn a_message_expires_after_its_deadline() {
             false
         }
     }
-    let expired = [(0, u64::MAX), (5, 4), (5, 5), (5, 6)].map(|(until, now)| Until(until).is_expired(now));
+    let expired =
+        [(0, u64::MAX), (5, 4), (5, 5), (5, 6)].map(|(until, now)| Until(until).is_expired(now));
     assert_eq!(expired, [false, false, false, true]);
 }

@@ -13,7 +13,7 @@ use std::{
 };
 
 const SENDERS: usize = 3;
-const EACH: u32 = 20_000;
+const EACH: u32 = 4_000;
 
 /// (sender, sequence)
 type Message = (usize, u32);
@@ -26,15 +26,18 @@ fn check_fifo(messages: &[Message]) {
     }
 }
 
-fn check_once(mut messages: Vec<Message>) {
-    assert_eq!(messages.len(), SENDERS * EACH as usize);
+fn check_once(mut messages: Vec<Message>, each: u32) {
+    assert_eq!(messages.len(), SENDERS * each as usize);
     messages.sort_unstable();
     messages.dedup();
-    assert_eq!(messages.len(), SENDERS * EACH as usize, "a message ended twice");
+    assert_eq!(messages.len(), SENDERS * each as usize, "a message ended twice");
 }
 
 /// Several senders and one claimer; answers what was claimed, in order, and what each sender evicted.
-fn stress(ring: &Ring<Message>, send: impl Fn(usize, &Ring<Message>) -> Vec<Message> + Sync) -> [Vec<Message>; 2] {
+fn stress(
+    ring: &Ring<Message>,
+    send: impl Fn(usize, &Ring<Message>) -> Vec<Message> + Sync,
+) -> [Vec<Message>; 2] {
     let (start, done) = (Barrier::new(SENDERS + 1), AtomicUsize::new(0));
     thread::scope(|scope| {
         let senders: Vec<_> = (0..SENDERS)
@@ -77,7 +80,7 @@ fn evicting_senders_against_a_claimer() {
             evicted
         });
         check_fifo(&claimed);
-        check_once([claimed, evicted].concat());
+        check_once([claimed, evicted].concat(), EACH);
         assert_eq!(ring.reserved(), u64::from(EACH) * SENDERS as u64);
     }
 }
@@ -95,7 +98,7 @@ fn evicting_batches_against_a_claimer() {
             evicted
         });
         check_fifo(&claimed);
-        check_once([claimed, evicted].concat());
+        check_once([claimed, evicted].concat(), EACH);
     }
 }
 
@@ -114,7 +117,7 @@ fn patient_senders_against_a_claimer() {
             Vec::new()
         });
         check_fifo(&claimed);
-        check_once(claimed);
+        check_once(claimed, EACH);
     }
 }
 
@@ -124,9 +127,9 @@ fn nothing_leaks_between_threads() {
     let ring = Ring::new(5, 2);
     thread::scope(|scope| {
         for _ in 0..2 {
-            scope.spawn(|| (0..5_000).for_each(|_| ring.push_evicting(item.clone(), &mut drop)));
+            scope.spawn(|| (0..2_000).for_each(|_| ring.push_evicting(item.clone(), &mut drop)));
         }
-        scope.spawn(|| (0..5_000).for_each(|_| drop(ring.pop())));
+        scope.spawn(|| (0..2_000).for_each(|_| drop(ring.pop())));
     });
     drop(ring);
     assert_eq!(Arc::strong_count(&item), 1);
@@ -138,19 +141,18 @@ struct Host {
     ready: Ready,
     running: Vec<AtomicBool>,
     handled: Vec<Mutex<Vec<Message>>>,
-    handed_over: AtomicUsize,
     left: AtomicUsize,
 }
 
 impl Host {
     fn new(subsystems: usize, total: usize) -> Self {
-        let limits = Limits { policy: Policy::Reject, capacity: 16, batch: 8, outcomes: 1, timers: 1 };
+        let limits =
+            Limits { policy: Policy::Reject, capacity: 16, batch: 8, outcomes: 1, timers: 1 };
         Host {
             queues: (0..subsystems).map(|_| Queue::new(limits)).collect(),
             ready: Ready::new(subsystems),
             running: (0..subsystems).map(|_| AtomicBool::new(false)).collect(),
             handled: (0..subsystems).map(|_| Mutex::new(Vec::new())).collect(),
-            handed_over: AtomicUsize::new(0),
             left: AtomicUsize::new(total),
         }
     }
@@ -184,7 +186,6 @@ impl Host {
     fn turn(&self, index: usize) {
         let queue = &self.queues[index];
         if queue.begin() == Begin::HandOver {
-            self.handed_over.fetch_add(1, Relaxed);
             return;
         }
         assert!(!self.running[index].swap(true, Relaxed), "two workers run one subsystem");
@@ -192,9 +193,8 @@ impl Host {
         self.left.fetch_sub(count, Relaxed);
         assert!(self.running[index].swap(false, Relaxed));
         match queue.leave() {
-            Leave::Idle => {}
+            Leave::Idle | Leave::HandOver => {}
             Leave::More => self.wake(index, queue.requeue()),
-            Leave::HandOver => drop(self.handed_over.fetch_add(1, Relaxed)),
         }
     }
 
@@ -220,6 +220,8 @@ impl Host {
 #[test]
 fn no_wake_up_is_lost_among_workers_and_a_lifecycle_thread() {
     const SUBSYSTEMS: usize = 3;
+    // Fewer than elsewhere: with more threads than cores most of the time goes into yielding.
+    const EACH: u32 = 500;
     let host = Host::new(SUBSYSTEMS, SUBSYSTEMS * SENDERS * EACH as usize);
     thread::scope(|scope| {
         for sender in 0..SENDERS {
@@ -233,6 +235,6 @@ fn no_wake_up_is_lost_among_workers_and_a_lifecycle_thread() {
     for handled in host.handled {
         let handled = handled.into_inner().unwrap();
         check_fifo(&handled);
-        check_once(handled);
+        check_once(handled, EACH);
     }
 }

@@ -1,4 +1,7 @@
-use mycelia_kernel::{asks::Busy, timers::{TimerId, Timers}};
+use mycelia_kernel::{
+    asks::Busy,
+    timers::{TimerId, Timers},
+};
 use proptest::prelude::*;
 
 fn fire(timers: &mut Timers<u32>, now: u64) -> (Vec<u32>, u64) {
@@ -84,8 +87,8 @@ fn advance(naive: &mut Vec<Naive>, now: u64) -> Vec<u32> {
     let mut fired: Vec<(u64, TimerId, u32)> = Vec::new();
     for timer in naive.iter_mut().filter(|timer| timer.due <= now) {
         fired.push((timer.due, timer.id, timer.message));
-        while timer.period.is_some() && timer.due <= now {
-            timer.due += timer.period.unwrap();
+        while let Some(period) = timer.period.filter(|_| timer.due <= now) {
+            timer.due += period;
         }
     }
     naive.retain(|timer| timer.due > now);

@@ -12,13 +12,15 @@ use std::{
 pub(crate) struct Turn {
     pub link: Link,
     call: *mut Call,
+    /// Deadline and trace of the message that is handled, for what its handler sends.
+    inherited: (u64, u64),
 }
 
 impl Turn {
     /// # Safety
     /// `call` must be the one that the host passed to the running entry point.
     pub unsafe fn new(link: Link, call: *mut Call) -> Self {
-        Turn { link, call }
+        Turn { link, call, inherited: (0, 0) }
     }
 
     fn call(&self) -> &Call {
@@ -59,11 +61,26 @@ impl Turn {
         ReportWriter { report: self.call().report }
     }
 
+    /// The message at `index` runs now.
+    #[inline]
+    pub fn begin(&mut self, index: usize, message: &Envelope) {
+        let outcome = message.flags & flags::OUTCOME != 0;
+        self.inherited = (if outcome { 0 } else { message.deadline }, message.trace);
+        // SAFETY: the outbox is host memory that only this thread touches while the entry point runs.
+        let mark = unsafe { (*self.call().outbox).length };
+        self.report().begin(index, mark);
+    }
+
+    fn inheriting(&self, body: RawBody) -> RawBody {
+        RawBody { deadline: self.inherited.0, trace: self.inherited.1, ..body }
+    }
+
     /// Puts a message into the outbox, publishing what is there if it is full.
     pub fn push(&mut self, mut message: Envelope, recipient: &RawRecipient, prefix: &[u8], body: &[u8]) -> Result<()> {
         let length = prefix.len() + body.len();
         message.route = recipient.route;
         message.sender = recipient.subsystem;
+        (message.deadline, message.trace) = self.inherited;
         message.flags |= recipient.parameters;
         message.length = u32::try_from(length).map_err(|_| too_large(length))?;
         if length <= INLINE {
@@ -109,6 +126,7 @@ impl Turn {
     fn publish(&mut self) {
         // SAFETY: the turn is of this call.
         unsafe { self.link.calls.publish()(self.link.host, self.raw()) }
+        self.report().publish();
     }
 
     fn reserve(&mut self, length: usize) -> Result<RawBlock> {
@@ -136,6 +154,7 @@ impl Turn {
     }
 
     pub fn send(&mut self, recipient: &RawRecipient, prefix: &[u8], body: RawBody) -> Result<()> {
+        let body = self.inheriting(body);
         // SAFETY: the turn is of this call; the slices outlive it.
         checked(|error| unsafe {
             self.link.calls.send()(self.link.host, self.raw(), recipient, prefix.into(), body, error)
@@ -143,6 +162,7 @@ impl Turn {
     }
 
     pub fn ask(&mut self, recipient: &RawRecipient, prefix: &[u8], body: RawBody, how: Ask<'_>) -> Result<()> {
+        let body = self.inheriting(body);
         // SAFETY: the turn is of this call; the slices outlive it.
         checked(|error| unsafe {
             self.link.calls.ask()(
@@ -200,10 +220,23 @@ pub(crate) struct ReportWriter {
 impl ReportWriter {
     /// The message at `index` runs now. Release: pairs with the watchdog's acquire, which then sees the outcomes before it.
     #[inline]
-    pub fn begin(self, index: usize) {
-        // SAFETY: the report lives as long as the call; the host reads it atomically.
+    pub fn begin(self, index: usize, mark: u32) {
+        // SAFETY: the report lives as long as the call; the host reads mark and cursor atomically.
+        unsafe { AtomicU32::from_ptr(&raw mut (*self.report).mark) }.store(mark, Ordering::Relaxed);
+        // SAFETY: as above.
         let cursor = unsafe { AtomicU32::from_ptr(&raw mut (*self.report).cursor) };
         cursor.store(index as u32, Ordering::Release);
+    }
+
+    /// The outbox was emptied while the message runs: what went out stays.
+    fn publish(self) {
+        // SAFETY: as in `begin`.
+        unsafe { AtomicU32::from_ptr(&raw mut (*self.report).mark) }.store(0, Ordering::Relaxed);
+    }
+
+    /// Every message before `ran` is decided.
+    pub fn end(self, ran: usize) {
+        self.begin(ran, 0);
     }
 
     #[inline]

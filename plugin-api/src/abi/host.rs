@@ -21,6 +21,10 @@ pub struct BodyRef<'a> {
     pub schema: u64,
     /// Encoding and edge, as in [`flags`].
     pub flags: u16,
+    /// The deadline that a message inherits; 0 is none.
+    pub deadline: u64,
+    /// The trace that it inherits; 0 is none.
+    pub trace: u64,
 }
 
 /// An answer as it comes out of a plugin: a body, or an error.
@@ -67,6 +71,10 @@ pub trait Host: Send + Sync + 'static {
     fn after(&self, turn: &mut Self::Turn, delay: u64, path: &str, body: BodyRef<'_>) -> Result<()>;
     /// Answers a request; within a turn the answer waits for the commit. Request 0 is a failure that nobody waits for.
     fn respond(&self, turn: Option<&mut Self::Turn>, handle: u64, request: u64, answer: AnswerRef<'_>);
+    /// An instance has restored the responder of a request: it will answer it.
+    fn hold(&self, handle: u64, request: u64) {
+        let _ = (handle, request);
+    }
     /// The name of a subsystem.
     fn name_of(&self, subsystem: u32) -> String;
     /// The time in nanoseconds.
@@ -182,7 +190,7 @@ impl ReportBuffer {
     /// A report on up to `batch` messages.
     pub fn new(batch: usize) -> Self {
         let outcomes = Box::into_raw(vec![0; batch].into_boxed_slice());
-        let raw = Box::into_raw(Box::new(Report { cursor: 0, flags: 0, outcomes: outcomes.cast() }));
+        let raw = Box::into_raw(Box::new(Report { cursor: 0, flags: 0, mark: 0, reserved: 0, outcomes: outcomes.cast() }));
         ReportBuffer { raw, outcomes }
     }
 
@@ -197,13 +205,21 @@ impl ReportBuffer {
         self.atomic(|raw| unsafe { &raw mut (*raw).cursor }).load(Ordering::Acquire) as usize
     }
 
+    /// How many messages of the outbox are of handlers that did not panic.
+    pub fn mark(&self) -> usize {
+        // SAFETY: only the address is taken.
+        self.atomic(|raw| unsafe { &raw mut (*raw).mark }).load(Ordering::Relaxed) as usize
+    }
+
     /// Asks the shim for something: [`Report::RETURN_SOON`], [`Report::REVOKED`].
     pub fn raise(&self, bits: u32) {
         // SAFETY: only the address is taken.
         self.atomic(|raw| unsafe { &raw mut (*raw).flags }).fetch_or(bits, Ordering::Relaxed);
     }
 
-    fn reset(&mut self) {
+    fn reset(&self) {
+        // SAFETY: only the addresses are taken.
+        self.atomic(|raw| unsafe { &raw mut (*raw).mark }).store(0, Ordering::Relaxed);
         // SAFETY: only the addresses are taken.
         self.atomic(|raw| unsafe { &raw mut (*raw).cursor }).store(0, Ordering::Relaxed);
         // SAFETY: as above.
@@ -240,7 +256,7 @@ pub struct CallSpec<'a, T> {
     /// Where handlers write what they send.
     pub outbox: &'a mut OutboxBuffer,
     /// Where the shim reports.
-    pub report: &'a mut ReportBuffer,
+    pub report: &'a ReportBuffer,
     /// The messages; their blocks must be live.
     pub messages: &'a [Envelope],
     /// The base of the pool.
@@ -357,7 +373,7 @@ impl Guest {
             instance = unsafe { module.create()(&call, error) };
             // SAFETY: `with_error` passes a live error.
             let raw = unsafe { &*error };
-            span = (raw.span_end > raw.span_start).then(|| raw.span_start as usize..raw.span_end as usize);
+            span = (raw.span_end > raw.span_start).then_some(raw.span_start as usize..raw.span_end as usize);
             if instance.is_null() { raw.code.max(1) } else { 0 }
         });
         result.map(|()| Guest { module, instance }).map_err(|error| CreateError { error, span })
@@ -476,6 +492,20 @@ fn with_error(call: impl FnOnce(*mut RawError) -> u32) -> Result<()> {
     }
 }
 
+/// The module of a subsystem that is linked in rather than loaded.
+pub fn module_of<S: crate::Export>() -> Module_Ref {
+    Module_Ref(Linked::<S>::MODULE.as_prefix())
+}
+
+/// The module of a subsystem.
+struct Linked<S>(std::marker::PhantomData<S>);
+
+impl<S: crate::Export> Linked<S> {
+    abi_stable::staticref! {
+        const MODULE: WithMetadata<Module> = WithMetadata::new(super::shim::module::<S>());
+    }
+}
+
 /// The functions of a [`Host`].
 struct Served<H>(std::marker::PhantomData<H>);
 
@@ -489,6 +519,7 @@ impl<H: Host> Served<H> {
             ask: ask::<H>,
             after: after::<H>,
             respond: respond::<H>,
+            hold: hold::<H>,
             name_of: name_of::<H>,
             now: now::<H>,
             log: log::<H>,
@@ -538,8 +569,14 @@ unsafe fn frame_of<'a, H: Host>(turn: *mut c_void) -> &'a mut Frame<'a, H::Turn>
 /// # Safety
 /// The bytes must be valid for `'a`.
 unsafe fn body_ref<'a>(body: RawBody) -> BodyRef<'a> {
-    // SAFETY: the caller vouches.
-    BodyRef { bytes: unsafe { body.bytes.get() }, schema: body.schema, flags: body.flags as u16 }
+    BodyRef {
+        // SAFETY: the caller vouches.
+        bytes: unsafe { body.bytes.get() },
+        schema: body.schema,
+        flags: body.flags as u16,
+        deadline: body.deadline,
+        trace: body.trace,
+    }
 }
 
 /// # Safety
@@ -680,6 +717,11 @@ unsafe extern "C" fn respond<H: Host>(
             host_of::<H>(host).respond(turn, handle, request, answer_ref(answer));
         }
     });
+}
+
+unsafe extern "C" fn hold<H: Host>(host: *const c_void, handle: u64, request: u64) {
+    // SAFETY: the plugin passes its link's host.
+    quiet((), || unsafe { host_of::<H>(host).hold(handle, request) });
 }
 
 unsafe extern "C" fn name_of<H: Host>(host: *const c_void, subsystem: u32, sink: Sink) {

@@ -81,7 +81,17 @@ impl RawError {
 impl RawBody {
     /// A body of these bytes.
     pub(crate) fn new(bytes: &[u8], flags: u16, schema: u64) -> Self {
-        RawBody { bytes: bytes.into(), schema, flags: flags.into(), code: 0, handled: 0, reserved: 0, retry_after: 0 }
+        RawBody {
+            bytes: bytes.into(),
+            schema,
+            flags: flags.into(),
+            code: 0,
+            handled: 0,
+            reserved: 0,
+            retry_after: 0,
+            deadline: 0,
+            trace: 0,
+        }
     }
 
     /// The answer that an error is.
@@ -120,6 +130,11 @@ impl Link {
     pub(crate) fn respond(&self, turn: *mut c_void, request: u64, answer: RawBody) {
         // SAFETY: the turn is null or of the call that this thread is in; the answer's bytes outlive the call.
         unsafe { self.calls.respond()(self.host, turn, self.handle, request, answer) }
+    }
+
+    pub(crate) fn hold(&self, request: u64) {
+        // SAFETY: the link is live.
+        unsafe { self.calls.hold()(self.host, self.handle, request) }
     }
 
     pub(crate) fn name_of(&self, subsystem: u32) -> String {

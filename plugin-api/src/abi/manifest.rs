@@ -4,7 +4,7 @@
 
 use super::ABI_VERSION;
 use crate::{
-    Subsystem,
+    Route, Subsystem,
     route::{Kind, Schema},
 };
 
@@ -162,6 +162,22 @@ pub const fn bytes<S: Subsystem, const N: usize>(about: About) -> [u8; N] {
 }
 
 impl Manifest {
+    /// The manifest of a subsystem that is linked in, as its library's section would have it.
+    pub fn of<S: Subsystem>(about: About) -> Manifest {
+        Manifest {
+            abi: ABI_VERSION,
+            name: about.name.into(),
+            version: about.version.into(),
+            state: about.state,
+            unwinds: about.unwinds,
+            routes: S::ROUTES.iter().map(ManifestRoute::of).collect(),
+            needs: S::NEEDS
+                .iter()
+                .map(|need| ManifestNeed { scope: need.scope.into(), reason: need.reason.into() })
+                .collect(),
+        }
+    }
+
     /// Reads a manifest; a text says what is wrong with it.
     pub fn parse(bytes: &[u8]) -> Result<Manifest, String> {
         let text = std::str::from_utf8(bytes).map_err(|error| format!("it is not UTF-8: {error}"))?;
@@ -217,6 +233,19 @@ impl Manifest {
             _ => {}
         }
         Some(())
+    }
+}
+
+impl ManifestRoute {
+    fn of<S>(route: &Route<S>) -> Self {
+        ManifestRoute {
+            kind: route.kind,
+            pattern: route.pattern.into(),
+            scope: route.scope.into(),
+            reason: route.reason.into(),
+            body: (route.body.name.into(), route.body.hash),
+            reply: (route.reply.name.into(), route.reply.hash),
+        }
     }
 }
 

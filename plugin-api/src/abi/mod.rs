@@ -156,9 +156,9 @@ impl Envelope {
     /// The content, inline or in the pool at `pool`.
     ///
     /// # Safety
-    /// `pool` must be the base of the pool in which the envelope's block lies, and the block must be live for `'a`.
+    /// `pool` must be the base of the pool in which the envelope's block lies, and the block must be live as long as the result.
     #[inline]
-    pub unsafe fn content<'a>(&'a self, pool: *const u8) -> &'a [u8] {
+    pub unsafe fn content(&self, pool: *const u8) -> &[u8] {
         match self.block() {
             None => &self.inline[..(self.length as usize).min(INLINE)],
             // SAFETY: the caller vouches for pool and block; the host sized the block for `length`.
@@ -186,6 +186,8 @@ pub mod flags {
     pub const POSTCARD: u16 = 0x0020;
     /// JSON, at the edge.
     pub const JSON: u16 = 0x0040;
+    /// This is an outcome: its `deadline` and `stamp` are not those of a message.
+    pub const OUTCOME: u16 = 0x0100;
     /// The bytes came from the edge: a raw handler gets them unchanged, a typed one reads them as JSON.
     pub const EDGE: u16 = 0x0080;
 }
@@ -244,6 +246,10 @@ pub struct RawBody {
     pub reserved: u32,
     /// For an answer that is an error: nanoseconds until a retry is worth it.
     pub retry_after: u64,
+    /// The deadline of the message that is handled, which what is sent meanwhile inherits; 0 is none.
+    pub deadline: u64,
+    /// Its trace, inherited likewise.
+    pub trace: u64,
 }
 
 /// A block that the host lends until the message that names it is sent.
@@ -282,6 +288,10 @@ pub struct Report {
     pub cursor: u32,
     /// Bits that the host sets and the shim reads between messages: [`Report::RETURN_SOON`], [`Report::REVOKED`].
     pub flags: u32,
+    /// How full the outbox was when that message began: what lies behind is discarded if its handler panics.
+    pub mark: u32,
+    /// Zero.
+    pub reserved: u32,
     /// A byte a message: the error's number, 0 for handled.
     pub outcomes: *mut u8,
 }
@@ -483,6 +493,9 @@ pub struct HostCalls {
     ) -> u32,
     /// Answers a request. `turn` is null outside a call; within one the answer waits for `commit`.
     pub respond: unsafe extern "C" fn(host: *const c_void, turn: *mut c_void, handle: u64, request: u64, answer: RawBody),
+    /// Tells the host that an instance has restored the responder of a request; those that none restores are answered
+    /// `reloading` or `restarted`.
+    pub hold: unsafe extern "C" fn(host: *const c_void, handle: u64, request: u64),
     /// The name of a subsystem.
     pub name_of: unsafe extern "C" fn(host: *const c_void, subsystem: u32, sink: Sink),
     /// The time, in nanoseconds.

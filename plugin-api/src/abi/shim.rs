@@ -183,6 +183,7 @@ unsafe extern "C" fn start<S: Export>(instance: Instance, call: *mut Call, error
     guard(error, || {
         // SAFETY: as for `restore`.
         let guest = unsafe { guest::<S>(instance) };
+        guest.shared.threads.renew();
         with_context(guest, call, |subsystem, context, _| subsystem.start(context))
     })
 }
@@ -234,7 +235,7 @@ fn handle_batch<S: Subsystem>(
         if index > 0 && report.flags() != 0 {
             break;
         }
-        report.begin(index);
+        context.turn.begin(index, envelope);
         // SAFETY: the host keeps the blocks of a batch until the entry point returns.
         let content = unsafe { envelope.content(pool) };
         let deferred = Cell::new(false);
@@ -253,7 +254,7 @@ fn handle_batch<S: Subsystem>(
         }
         ran = index + 1;
     }
-    report.begin(ran);
+    report.end(ran);
     *buffer = reply.bytes;
 }
 

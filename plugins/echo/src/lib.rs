@@ -1,14 +1,15 @@
-//! Answers with what it was sent.
+//! Answers with the bytes it was sent: the smallest plugin there is.
 #![forbid(unsafe_code)]
 
 use mycelia_plugin::prelude::*;
 
-/// Has no state.
+/// Has neither config nor state.
 pub struct Echo;
 
 impl Subsystem for Echo {
     type Config = ();
 
+    // The empty pattern is `echo://`; a tail is every other path.
     const ROUTES: &'static [Route<Self>] = &[on("", Self::echo), on("{*path}", Self::echo)];
 
     fn create((): ()) -> Result<Self> {

@@ -1,0 +1,8 @@
+//! The host's memory as plugins see it: messages in their wire form, and the pool of blocks behind them.
+#![allow(unsafe_code, reason = "plugins write into this memory, and blocks are reached by number")]
+
+mod message;
+mod pool;
+
+pub use message::Message;
+pub use pool::{Block, MAX_CONTENT, Pool, PoolError};

@@ -1,0 +1,169 @@
+//! The command line: what each command takes, and what becomes of its outcome.
+//!
+//! Data goes to stdout, everything else to stderr, so that every command can stand in a pipe.
+
+mod check;
+mod exit;
+mod inspect;
+mod message;
+mod output;
+mod reach;
+mod status;
+mod stop;
+
+pub use check::report_mistakes;
+pub use exit::{Exit, Failure};
+pub use status::table;
+
+use crate::config::{Config, Mistakes};
+use crate::log;
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// What the commands need from the rest of the host.
+#[derive(Clone, Copy)]
+pub struct Seams {
+    /// Runs a host from this file until it is stopped, and reports its own failures.
+    pub run: fn(&Path) -> ExitCode,
+    /// Reads a config, and compares it with the plugins that it names.
+    pub check: fn(&Path) -> Result<Config, Mistakes>,
+    /// Reads a library's manifest, without executing it.
+    pub inspect: fn(&Path) -> anyhow::Result<Inspected>,
+}
+
+/// A library's manifest, to be printed.
+#[derive(Clone, Debug)]
+pub struct Inspected {
+    /// For people.
+    pub text: String,
+    /// For programs.
+    pub json: serde_json::Value,
+}
+
+/// Does what the process's arguments say.
+pub fn main(seams: &Seams) -> ExitCode {
+    let Cli { command } = Cli::parse();
+    let outcome = log::start(command.log_filter()).map_err(Failure::usage);
+    match outcome.and_then(|()| command.execute(seams)) {
+        Ok(code) => code,
+        Err(failure) => failure.report(),
+    }
+}
+
+/// Runs message-driven subsystems from shared libraries, and talks to the host that runs them.
+#[derive(Debug, Parser)]
+#[command(name = "mycelia", version, about, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 ok, 1 failed, 2 usage, 69 host not reachable, 78 bad config.
+Environment: MYCELIA_CONTROL, MYCELIA_TOKEN, MYCELIA_LOG (a level such as debug),
+MYCELIA_LOG_FORMAT (text, json), MYCELIA_PLUGIN_PATH, NO_COLOR.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a host from a config file until it is told to stop.
+    Run {
+        /// The RON file that says which plugins to run, and how.
+        file: PathBuf,
+    },
+    /// Check a config file, and the plugins that it names, without running anything.
+    Check(check::Check),
+    /// Show what a plugin library says of itself, without executing it.
+    Inspect(inspect::Inspect),
+    /// Show how a running host does.
+    Status(status::Show),
+    /// Send a message, and do not wait for anything.
+    Send(message::Send),
+    /// Send a request, and print the reply.
+    Ask(message::Ask),
+    /// Stop a running host: its queues drain first.
+    Stop(stop::Stop),
+    /// Print a completion script for a shell.
+    Completions {
+        /// Which shell it is for.
+        shell: Shell,
+    },
+}
+
+impl Command {
+    /// Commands for people at a terminal keep quiet about what went well.
+    fn log_filter(&self) -> &'static str {
+        match self {
+            Command::Run { .. } => "info",
+            _ => "warn",
+        }
+    }
+
+    fn execute(&self, seams: &Seams) -> Result<ExitCode, Failure> {
+        match self {
+            Command::Run { file } => return Ok((seams.run)(file)),
+            Command::Check(check) => check.execute(seams.check),
+            Command::Inspect(inspect) => inspect.execute(seams.inspect),
+            Command::Status(show) => show.execute(),
+            Command::Send(send) => send.execute(),
+            Command::Ask(ask) => ask.execute(),
+            Command::Stop(stop) => stop.execute(),
+            Command::Completions { shell } => output::data(&completions(*shell)),
+        }
+        .map(|()| ExitCode::SUCCESS)
+    }
+}
+
+fn completions(shell: Shell) -> Vec<u8> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "mycelia", &mut script);
+    script
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    fn parse(arguments: &str) -> Result<Command, clap::Error> {
+        let arguments = std::iter::once("mycelia").chain(arguments.split_whitespace());
+        Cli::try_parse_from(arguments).map(|cli| cli.command)
+    }
+
+    #[test]
+    fn what_is_taken() {
+        for arguments in [
+            "run a.ron",
+            "check a.ron --effective --json",
+            "inspect libkv.so --json",
+            "status --control localhost:7070 --token file",
+            "send kv://put/x -1",
+            "send kv://put/x -",
+            "send kv://put/x @file --json",
+            "ask kv://get/x --within 2s",
+            "stop",
+            "completions bash",
+        ] {
+            assert!(parse(arguments).is_ok(), "{arguments}");
+        }
+    }
+
+    #[test]
+    fn what_is_refused() {
+        for (arguments, part) in [
+            ("ask kv://x --within soon", "--within"),
+            ("ask kv://x --witin 2s", "--within"),
+            ("status --control 7070", "HOST:PORT"),
+            ("send", "PATH"),
+            ("fly", "fly"),
+        ] {
+            let error = parse(arguments).expect_err(arguments).to_string();
+            assert!(error.contains(part), "{arguments}: {error}");
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! What a request's query says: which path, and within what time.
+
+use crate::config::amounts::parse_duration;
+use percent_encoding::percent_decode_str;
+use std::time::Duration;
+
+/// The parameters of a message.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Query {
+    /// Decoded once.
+    pub path: String,
+    /// How long a request may take.
+    pub within: Option<Duration>,
+}
+
+impl Query {
+    /// Reads `path=…`, and `within=…` where a request may have it.
+    ///
+    /// # Errors
+    /// What is wrong with it, in one sentence.
+    pub fn parse(query: &str, takes_within: bool) -> Result<Self, String> {
+        let (mut path, mut within) = (None, None);
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let value = decode(value)?;
+            match name {
+                "path" => set(&mut path, name, value)?,
+                "within" if takes_within => set(&mut within, name, duration(&value)?)?,
+                _ => return Err(format!("the query has an unknown parameter {name:?}")),
+            }
+        }
+        let path = path.ok_or("the query names no path; write ?path=kv://put/x, percent-encoded")?;
+        Ok(Self { path, within })
+    }
+}
+
+fn set<T>(slot: &mut Option<T>, name: &str, value: T) -> Result<(), String> {
+    match slot.replace(value) {
+        Some(_) => Err(format!("the query gives {name} twice")),
+        None => Ok(()),
+    }
+}
+
+fn duration(value: &str) -> Result<Duration, String> {
+    parse_duration(value).map_err(|help| format!("within={value:?} is no duration: {help}"))
+}
+
+/// Forms write a space as `+`, everything else writes a plus as `%2B`, so this reads both.
+fn decode(value: &str) -> Result<String, String> {
+    if !has_whole_escapes(value) {
+        return Err(format!("{value:?} is not percent-encoded: a % needs two hex digits after it"));
+    }
+    let spaced = value.replace('+', " ");
+    let decoded = percent_decode_str(&spaced).decode_utf8();
+    decoded.map(Into::into).map_err(|_| format!("{value:?} decodes to something that is not UTF-8"))
+}
+
+fn has_whole_escapes(value: &str) -> bool {
+    value.split('%').skip(1).all(|rest| {
+        rest.len() >= 2 && rest.bytes().take(2).all(|byte| byte.is_ascii_hexdigit())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(query: &str, expect: Result<(&str, Option<u64>), &str>) {
+        let found = Query::parse(query, true);
+        match (found, expect) {
+            (Ok(found), Ok((path, within))) => {
+                assert_eq!((found.path.as_str(), found.within), (path, within.map(Duration::from_millis)));
+            }
+            (Err(found), Err(part)) => assert!(found.contains(part), "{found}"),
+            (found, expect) => panic!("{query}: {found:?} instead of {expect:?}"),
+        }
+    }
+
+    #[test]
+    fn a_path_is_decoded_once() {
+        check("path=kv://put/x", Ok(("kv://put/x", None)));
+        check("path=kv%3A%2F%2Fput%2Fx&within=2s", Ok(("kv://put/x", Some(2000))));
+        check("path=kv://put/a%252Fb", Ok(("kv://put/a%2Fb", None)));
+        check("path=kv://put/a+b%2Bc", Ok(("kv://put/a b+c", None)));
+        check("path=kv://q%3Fx=1", Ok(("kv://q?x=1", None)));
+        check("path=kv://%C3%A4", Ok(("kv://ä", None)));
+        check("path=", Ok(("", None)));
+    }
+
+    #[test]
+    fn what_is_malformed_is_named() {
+        check("", Err("names no path"));
+        check("within=2s", Err("names no path"));
+        check("path=a&path=b", Err("twice"));
+        check("path=a&witin=2s", Err("unknown parameter \"witin\""));
+        check("path=a&within=soon", Err("is no duration"));
+        check("path=a%2", Err("two hex digits"));
+        check("path=a%zz", Err("two hex digits"));
+        check("path=%FF", Err("not UTF-8"));
+    }
+
+    #[test]
+    fn a_message_has_no_deadline() {
+        assert!(Query::parse("path=a&within=2s", false).is_err());
+    }
+}

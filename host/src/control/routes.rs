@@ -1,0 +1,178 @@
+//! The endpoints, and what each asks of the operator.
+
+use super::BODY_LIMIT;
+use super::answers::Refusal;
+use super::guard::{Authorized, Guard, guard};
+use super::query::Query;
+use super::server::Limits;
+use crate::operator::{Operator, OperatorReply};
+use crate::status::Status;
+use axum::body::{Body, HttpBody};
+use axum::extract::{RawQuery, State};
+use axum::http::{StatusCode, header};
+use axum::middleware;
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::{get, post};
+use axum::{Router, http};
+use http_body_util::BodyExt;
+use mycelia_plugin::{Error, ErrorCode, Handled};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+/// Most bytes of a body too large that are read, so that its sender hears the refusal and not a reset.
+const PATIENCE_BYTES: usize = 16 * BODY_LIMIT;
+
+const PAGE: &str = "\
+Mycelia host
+
+GET  /livez                         whether this process answers
+GET  /readyz                        whether every required subsystem runs (503 if not)
+GET  /status                        the whole host as JSON
+
+With the token (Authorization: Bearer ...):
+POST /send?path=PATH                sends the body as a message
+POST /ask?path=PATH&within=2s       sends the body as a request, answers with the reply
+POST /stop                          stops the host in order
+";
+
+/// What every endpoint works with.
+pub(super) struct Control {
+    pub operator: Arc<dyn Operator>,
+    pub guard: Guard,
+    pub limits: Limits,
+}
+
+pub(super) fn router(control: Arc<Control>) -> Router {
+    Router::new()
+        .route("/", get(PAGE))
+        .route("/livez", get("ok\n"))
+        .route("/readyz", get(readyz))
+        .route("/status", get(status))
+        .route("/send", post(send))
+        .route("/ask", post(ask))
+        .route("/stop", post(stop))
+        .fallback(unknown_endpoint)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn_with_state(Arc::clone(&control), guard))
+        .with_state(control)
+}
+
+async fn readyz(State(control): State<Arc<Control>>) -> (StatusCode, &'static str) {
+    match control.operator.is_ready() {
+        true => (StatusCode::OK, "ready\n"),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+    }
+}
+
+async fn status(State(control): State<Arc<Control>>) -> Result<Json<Status>, Refusal> {
+    control.operate(|operator| operator.status()).await.map(Json)
+}
+
+async fn send(
+    State(control): State<Arc<Control>>,
+    _: Authorized,
+    RawQuery(query): RawQuery,
+    body: Body,
+) -> Result<(StatusCode, Json<Value>), Refusal> {
+    let Query { path, .. } = parse(query, false)?;
+    let body = control.read(body).await?;
+    let sent = control.operate(move |operator| operator.send(&path, &body)).await?;
+    // What was not accepted was not handled, whatever the error itself says.
+    sent.map_err(|error| error.handled(Handled::No))?;
+    Ok((StatusCode::ACCEPTED, Json(json!({ "accepted": true }))))
+}
+
+async fn ask(
+    State(control): State<Arc<Control>>,
+    _: Authorized,
+    RawQuery(query): RawQuery,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let Query { path, within } = parse(query, true)?;
+    let body = control.read(body).await?;
+    let (done, outcome) = oneshot::channel();
+    // A client that hung up hears nothing more.
+    let done = Box::new(move |outcome| drop(done.send(outcome)));
+    control.operate(move |operator| operator.ask(&path, &body, within, done)).await?;
+    Ok(reply(outcome.await.map_err(|_| lost())??))
+}
+
+async fn stop(
+    State(control): State<Arc<Control>>,
+    _: Authorized,
+) -> Result<(StatusCode, Json<Value>), Refusal> {
+    tracing::info!("the operator stops the host");
+    control.operate(|operator| operator.stop()).await?;
+    Ok((StatusCode::ACCEPTED, Json(json!({ "stopping": true }))))
+}
+
+async fn unknown_endpoint(uri: http::Uri) -> Refusal {
+    let text = format!("there is no endpoint {}; GET / lists them", uri.path());
+    Refusal::new(StatusCode::NOT_FOUND, ErrorCode::NoRoute, text)
+}
+
+async fn wrong_method(method: http::Method, uri: http::Uri) -> Refusal {
+    let text = format!("{} does not take {method}; GET / lists what does", uri.path());
+    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::Invalid, text)
+}
+
+impl Control {
+    /// Runs a call on a thread that may block: a sender waits where a queue's policy is `Block`.
+    async fn operate<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&dyn Operator) -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let operator = Arc::clone(&self.operator);
+        tokio::task::spawn_blocking(move || call(&*operator)).await.map_err(|_| lost())
+    }
+
+    async fn read(&self, body: Body) -> Result<Vec<u8>, Refusal> {
+        let limit = self.limits.body;
+        timeout(limit, collect(body)).await.unwrap_or_else(|_| {
+            let text = format!("the body did not arrive within {limit:?}");
+            Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, ErrorCode::Deadline, text))
+        })
+    }
+}
+
+async fn collect(mut body: Body) -> Result<Vec<u8>, Refusal> {
+    let mut length = 0;
+    let mut kept = Vec::with_capacity(expected_bytes(&body));
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Refusal::bad_request(format!("half a body: {error}")))?;
+        let Ok(data) = frame.into_data() else { continue };
+        length += data.len();
+        match length {
+            ..=BODY_LIMIT => kept.extend_from_slice(&data),
+            ..=PATIENCE_BYTES => {}
+            _ => break,
+        }
+    }
+    if length > BODY_LIMIT { Err(too_large()) } else { Ok(kept) }
+}
+
+fn expected_bytes(body: &Body) -> usize {
+    let told = body.size_hint().lower();
+    usize::try_from(told).map_or(BODY_LIMIT, |told| told.min(BODY_LIMIT))
+}
+
+fn parse(query: Option<String>, takes_within: bool) -> Result<Query, Refusal> {
+    Query::parse(&query.unwrap_or_default(), takes_within).map_err(Refusal::bad_request)
+}
+
+fn reply(reply: OperatorReply) -> Response {
+    let kind = if reply.is_json { "application/json" } else { "application/octet-stream" };
+    ([(header::CONTENT_TYPE, kind)], reply.body).into_response()
+}
+
+fn too_large() -> Refusal {
+    let text = format!("the body is over {BODY_LIMIT} bytes, the most that is taken here");
+    Error::new(ErrorCode::TooLarge, text).handled(Handled::No).into()
+}
+
+fn lost() -> Refusal {
+    let text = "the host gave no outcome; its log tells more";
+    Error::new(ErrorCode::Failed, text).handled(Handled::Unknown).into()
+}

@@ -1,0 +1,192 @@
+//! One batch: claimed, handled in one call, accounted for, answered.
+
+use super::{Desk, Runtime, Slot, slot::Cell};
+use crate::abi::Message;
+use mycelia_kernel::{ledger::Ends, queue::Lane};
+use mycelia_plugin::{
+    Error, ErrorCode, Handled, Result,
+    abi::host::{BatchEnd, CallSpec, Guest},
+};
+
+/// What became of a batch.
+pub(super) enum BatchResult {
+    /// So many messages were decided.
+    Handled(usize),
+    /// There was nothing to claim.
+    Idle,
+    /// A handler, or the commit, panicked with this text: the instance must only be destroyed.
+    Faulted(String),
+}
+
+impl Runtime {
+    /// Claims and handles a batch of up to `room` messages; for the holder of the subsystem.
+    pub(super) fn batch(&self, slot: &Slot, desk: &mut Desk, room: usize) -> BatchResult {
+        let mut cell = slot.cell();
+        let Cell { guest, batch, lane } = &mut *cell;
+        if batch.is_empty() {
+            let Some(claimed) = self.claim(slot, room, batch) else { return BatchResult::Idle };
+            *lane = Some(claimed);
+        }
+        let counted = *lane == Some(Lane::Queue);
+        let Some(guest) = guest else { return self.bury(slot, batch, counted) };
+        let expired = if counted { self.expire(slot, desk, batch) } else { 0 };
+        if batch.is_empty() {
+            return BatchResult::Handled(expired);
+        }
+        let end = self.call(slot, guest, desk, batch);
+        let ran = desk.report.cursor().min(batch.len());
+        let result = match end {
+            BatchEnd::Returned => self.finish(slot, guest, desk, batch, ran, counted),
+            BatchEnd::Panicked(error) => Err(self.panicked(slot, guest, desk, batch, ran, counted, &error)),
+        };
+        result.map_or_else(BatchResult::Faulted, |()| BatchResult::Handled(ran + expired))
+    }
+
+    /// Moves the next messages out: outcomes first, then timers, then the queue.
+    fn claim(&self, slot: &Slot, room: usize, batch: &mut Vec<Message>) -> Option<Lane> {
+        if slot.queue.claim(Lane::Outcomes, slot.settings.batch, batch) > 0 {
+            for outcome in batch.iter_mut() {
+                self.release_request(std::mem::take(&mut outcome.reply));
+            }
+            return Some(Lane::Outcomes);
+        }
+        if slot.queue.claim(Lane::Timers, slot.settings.batch, batch) > 0 {
+            return Some(Lane::Timers);
+        }
+        let claimed = slot.queue.claim(Lane::Queue, room, batch);
+        slot.room.freed();
+        (claimed > 0).then_some(Lane::Queue)
+    }
+
+    /// Takes out the messages whose deadline passed in the queue, and answers how many.
+    fn expire(&self, slot: &Slot, desk: &mut Desk, batch: &mut Vec<Message>) -> usize {
+        if batch.iter().all(|message| message.deadline == 0) {
+            return 0;
+        }
+        let (before, now) = (batch.len(), self.now());
+        desk.turn.now = now;
+        batch.retain(|message| {
+            let overdue = message.deadline != 0 && message.deadline <= now;
+            if overdue {
+                let text = format!("the deadline passed while the message waited in the queue of `{}`", slot.name);
+                let error = Error::new(ErrorCode::Deadline, text).handled(Handled::No);
+                self.end_unhandled(message, slot.id, &error);
+            }
+            !overdue
+        });
+        let expired = before - batch.len();
+        slot.ledger.end(Ends { expired: expired as u64, ..Ends::default() });
+        expired
+    }
+
+    fn call(&self, slot: &Slot, guest: &mut Guest, desk: &mut Desk, batch: &[Message]) -> BatchEnd {
+        desk.sit_down(self, slot);
+        guest.handle(self.spec(desk, batch))
+    }
+
+    /// A call with these messages.
+    pub(super) fn spec<'a>(&self, desk: &'a mut Desk, batch: &'a [Message]) -> CallSpec<'a, super::Turn> {
+        CallSpec {
+            messages: Message::envelopes(batch),
+            pool: self.pool.base(),
+            version: desk.turn.table.version().0,
+            now: desk.turn.now,
+            turn: &mut desk.turn,
+            outbox: &mut desk.outbox,
+            report: &desk.report,
+        }
+    }
+
+    /// Commits, counts, and lets answers and messages go.
+    fn finish(
+        &self,
+        slot: &Slot,
+        guest: &mut Guest,
+        desk: &mut Desk,
+        batch: &mut Vec<Message>,
+        ran: usize,
+        counted: bool,
+    ) -> Result<(), String> {
+        let committed = if guest.commits() && ran > 0 { guest.commit() } else { Ok(()) };
+        if counted {
+            slot.ledger.end(ends(desk, ran, committed.is_ok()));
+        }
+        self.publish(slot.id, &mut desk.outbox);
+        for mut reply in desk.turn.replies.drain(..) {
+            if let Err(error) = &committed {
+                self.spoil_reply(&mut reply, slot.id, error);
+            }
+            self.deliver_reply(reply);
+        }
+        batch.drain(..ran).for_each(|message| self.pool.release(&message));
+        committed.or_else(|error| {
+            slot.note_error(&format!("commit: {error}"));
+            if error.code == ErrorCode::Panicked { Err(error.text) } else { Ok(()) }
+        })
+    }
+
+    /// Ends what a panic leaves: those before it, unless they would have been committed, as usual; itself as dead.
+    /// The later ones stay in the batch and run first in the next instance.
+    #[allow(clippy::too_many_arguments, reason = "the parts of one batch")]
+    fn panicked(
+        &self,
+        slot: &Slot,
+        guest: &Guest,
+        desk: &mut Desk,
+        batch: &mut Vec<Message>,
+        ran: usize,
+        counted: bool,
+        error: &Error,
+    ) -> String {
+        self.discard_outbox(slot.id, desk.report.mark(), &mut desk.outbox);
+        self.publish(slot.id, &mut desk.outbox);
+        let committed = !guest.commits();
+        if counted {
+            let before = ends(desk, ran, committed);
+            slot.ledger.end(Ends { dead: u64::from(ran < batch.len()), ..before });
+        }
+        let text = "the subsystem was restarted before the batch was committed";
+        let lost = Error::new(ErrorCode::Restarted, text).handled(Handled::Unknown);
+        for mut reply in desk.turn.replies.drain(..) {
+            if !committed {
+                self.spoil_reply(&mut reply, slot.id, &lost);
+            }
+            self.deliver_reply(reply);
+        }
+        let dead = Error::new(ErrorCode::Panicked, format!("the handler of `{}` ended with {}", slot.name, error.text));
+        let through = (ran + 1).min(batch.len());
+        for (index, message) in batch.drain(..through).enumerate() {
+            if index == ran {
+                self.end_unhandled(&message, slot.id, &dead.clone().handled(Handled::Unknown));
+            } else {
+                self.pool.release(&message);
+            }
+        }
+        error.text.clone()
+    }
+
+    /// Ends what comes to a subsystem that has no instance and will get none.
+    fn bury(&self, slot: &Slot, batch: &mut Vec<Message>, counted: bool) -> BatchResult {
+        let buried = batch.len();
+        let error = Error::new(ErrorCode::Gone, format!("`{}` has stopped", slot.name)).handled(Handled::No);
+        batch.drain(..).for_each(|message| self.end_unhandled(&message, slot.id, &error));
+        if counted {
+            slot.ledger.end(Ends { dead: buried as u64, ..Ends::default() });
+        }
+        BatchResult::Handled(buried)
+    }
+}
+
+/// How the first `ran` messages of a batch ended.
+fn ends(desk: &Desk, ran: usize, committed: bool) -> Ends {
+    if !committed {
+        return Ends { failed: ran as u64, ..Ends::default() };
+    }
+    let handled = (0..ran).filter(|&index| is_handled(desk.report.outcome(index))).count();
+    Ends { handled: handled as u64, failed: (ran - handled) as u64, ..Ends::default() }
+}
+
+/// Whether a handler that reported this code did its part: it returned Ok, or an error of the caller's making.
+fn is_handled(code: u8) -> bool {
+    code == 0 || ErrorCode::from_number(code).is_callers()
+}

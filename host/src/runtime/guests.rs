@@ -1,0 +1,353 @@
+//! What plugins may ask of the host: the host's side of every host call.
+
+use super::{
+    Runtime, Slot, Turn,
+    outcome::pool_error,
+    send::{Header, encode, refused},
+    slot::{Handle, outside_template},
+};
+use crate::abi::Message;
+use mycelia_kernel::{
+    asks::AskId,
+    ids::SubsystemId,
+    path::Path,
+    table::Resolved,
+};
+use mycelia_plugin::{
+    Error, ErrorCode, Handled, Result,
+    abi::{
+        Envelope, RawBlock, RawRecipient,
+        host::{AnswerRef, AskSpec, BodyRef, Host, OutboxBuffer},
+    },
+};
+use std::{net::TcpListener, os::fd::IntoRawFd, sync::atomic::Ordering};
+
+impl Runtime {
+    /// The slot of a handle, unless its instance is gone.
+    fn live(&self, handle: u64) -> Result<(&Slot, Handle)> {
+        let handle = Handle::unpack(handle);
+        let slot = self.slots.get(handle.id.index()).filter(|slot| handle.incarnation != 0 && slot.handle() == handle);
+        let gone = || Error::new(ErrorCode::Gone, "this instance of the subsystem has ended").handled(Handled::No);
+        slot.map(|slot| (slot, handle)).ok_or_else(gone)
+    }
+
+    /// Resolves a path for an own thread of a subsystem and encodes its parameters.
+    fn resolve_outside(&self, slot: &Slot, path: &str, schema: u64) -> Result<(Header, Vec<u8>)> {
+        let table = self.tables.load();
+        let path = Path::parse(path).map_err(|error| refused(&error.into()))?;
+        let resolved = self.permit(&table, table.resolve(slot.id, &path))?;
+        table.check_body(resolved.subsystem, resolved.route, schema).map_err(|refusal| refused(&refusal))?;
+        let mut prefix = Vec::new();
+        encode(&resolved.params, &mut prefix);
+        Ok((header(slot.id, &resolved), prefix))
+    }
+
+    /// Where the outcome of a request goes: a route of the asker's own, and the parameters for it.
+    fn template(&self, turn: &Turn, to: &RawRecipient, reply_to: &str) -> Result<Message> {
+        let own = turn.table.resolve_own(turn.caller, reply_to).map_err(|refusal| refused(&refusal))?;
+        if own.body != 0 && to.reply != 0 && own.body != to.reply {
+            return Err(other_reply(&own, reply_to, to));
+        }
+        let mut prefix = Vec::new();
+        encode(&own.params, &mut prefix);
+        let header = Header { parameters: own.params.len(), ..header(turn.caller, &own) };
+        self.message(header, &prefix, &NOTHING)
+    }
+
+    /// Sends the messages of an outbox, with one reservation a queue.
+    pub(super) fn publish(&self, sender: SubsystemId, outbox: &mut OutboxBuffer) {
+        let messages = outbox.messages();
+        let mut rest = &mut *messages;
+        while let Some(first) = rest.first() {
+            let to = first.sender;
+            // Stable: those to the first one's queue come to the front in their order, and so do the others.
+            let run = bring_forward(rest, to);
+            let (run, others) = rest.split_at_mut(run);
+            run.iter_mut().for_each(|message| message.sender = sender.0.into());
+            self.publish_run(to, run);
+            rest = others;
+        }
+        outbox.truncate(0);
+    }
+
+    fn publish_run(&self, to: u32, run: &[Envelope]) {
+        let messages = Message::from_envelopes(run);
+        let Some(slot) = self.slots.get(to as usize).filter(|slot| slot.id != SubsystemId::OPERATOR) else {
+            return messages.iter().for_each(|message| self.pool.release(message));
+        };
+        let mut rest = messages;
+        while !rest.is_empty() {
+            let (wake, sent) =
+                slot.queue.send_many(rest, &mut |dropped, how| self.end_dropped(&dropped, slot.id, how));
+            self.wake(slot.id, wake);
+            rest = &rest[sent..];
+            if sent == 0 {
+                // Only a queue that rejects takes fewer than all, and those are never in an outbox.
+                slot.ledger.reject(rest.len() as u64);
+                return rest.iter().for_each(|message| self.pool.release(message));
+            }
+        }
+    }
+
+    /// Takes back what a handler that panicked had not published.
+    pub(super) fn discard_outbox(&self, sender: SubsystemId, keep: usize, outbox: &mut OutboxBuffer) {
+        for message in outbox.messages().iter().skip(keep) {
+            self.pool.release(&Message(*message));
+            // A request that was only forwarded is its asker's: it ends by itself.
+            if let Some(id) = AskId::unpack(message.reply).filter(|id| id.asker == sender) {
+                self.withdraw_request(id);
+            }
+        }
+        outbox.truncate(keep);
+    }
+}
+
+/// Brings the envelopes for one recipient to the front, all in their order, and answers how many there are.
+fn bring_forward(messages: &mut [Envelope], to: u32) -> usize {
+    let run = messages.iter().take_while(|message| message.sender == to).count();
+    if run < messages.len() && messages[run..].iter().any(|message| message.sender == to) {
+        messages.sort_by_key(|message| message.sender != to);
+        return messages.iter().take_while(|message| message.sender == to).count();
+    }
+    run
+}
+
+/// An empty body.
+const NOTHING: BodyRef<'static> = BodyRef { bytes: &[], schema: 0, flags: 0, deadline: 0, trace: 0 };
+
+fn header(sender: SubsystemId, resolved: &Resolved<'_>) -> Header {
+    Header {
+        sender,
+        to: resolved.subsystem,
+        route: resolved.route.0,
+        parameters: resolved.params.len(),
+        deadline: 0,
+        reply: 0,
+    }
+}
+
+fn other_reply(own: &Resolved<'_>, reply_to: &str, to: &RawRecipient) -> Error {
+    let text = format!(
+        "the route answers with the schema {:016x}, but `{reply_to}` takes an outcome with the schema {:016x}; \
+         build both sides with the same type",
+        to.reply, own.body
+    );
+    Error::new(ErrorCode::Invalid, text).handled(Handled::No)
+}
+
+impl Host for Runtime {
+    type Turn = Turn;
+
+    fn resolve(&self, turn: &mut Turn, path: &str, prefix: &mut Vec<u8>) -> Result<RawRecipient> {
+        let Turn { table, cache, caller, .. } = turn;
+        let resolved = self.permit(table, cache.resolve(table, *caller, path))?;
+        encode(&resolved.params, prefix);
+        Ok(self.recipient(&resolved))
+    }
+
+    fn reserve(&self, turn: &mut Turn, length: usize) -> Result<RawBlock> {
+        let block = self.pool.lend(turn.caller, length).map_err(|error| pool_error(error, "the message"))?;
+        Ok(RawBlock { block: block.0, reserved: 0, memory: self.pool.memory(block) })
+    }
+
+    fn publish(&self, turn: &mut Turn, outbox: &mut OutboxBuffer) {
+        Runtime::publish(self, turn.caller, outbox);
+    }
+
+    fn send(&self, turn: &mut Turn, to: &RawRecipient, prefix: &[u8], body: BodyRef<'_>) -> Result<()> {
+        let slot = self.slot_of(to)?;
+        let header = raw_header(turn.caller, to, body.deadline, 0);
+        self.enqueue_now(slot, self.message(header, prefix, &body)?)
+    }
+
+    fn ask(
+        &self,
+        turn: &mut Turn,
+        outbox: &mut OutboxBuffer,
+        to: &RawRecipient,
+        prefix: &[u8],
+        body: BodyRef<'_>,
+        how: AskSpec<'_>,
+    ) -> Result<()> {
+        let slot = self.slot_of(to)?;
+        let (deadline, begun) = if how.instead_of != 0 {
+            (body.deadline, None)
+        } else {
+            let deadline = self.deadline(turn.now, how.within, body.deadline);
+            let template = self.template(turn, to, how.reply_to)?;
+            (deadline, Some(self.begin_request(self.slot(turn.caller), deadline, template)?))
+        };
+        let request = begun.map_or(how.instead_of, |id| id.pack());
+        let header = raw_header(turn.caller, to, deadline, request);
+        let sent = self.message(header, prefix, &body).and_then(|message| {
+            if slot.is_direct() {
+                return self.enqueue_now(slot, message);
+            }
+            if outbox.is_full() {
+                Runtime::publish(self, turn.caller, outbox);
+            }
+            // In an outbox the sender's place holds the recipient.
+            outbox.push(Envelope { sender: to.subsystem, ..message.0 });
+            Ok(())
+        });
+        sent.inspect_err(|_| begun.into_iter().for_each(|id| self.withdraw_request(id)))
+    }
+
+    fn after(&self, turn: &mut Turn, delay: u64, path: &str, body: BodyRef<'_>) -> Result<()> {
+        let own = turn.table.resolve_own(turn.caller, path).map_err(|refusal| refused(&refusal))?;
+        let mut prefix = Vec::new();
+        encode(&own.params, &mut prefix);
+        let message = self.message(header(turn.caller, &own), &prefix, &body)?;
+        let slot = self.slot(turn.caller);
+        let due = self.now().saturating_add(delay);
+        if slot.timers().arm_after(due, message).is_err() {
+            self.pool.release(&message);
+            let text = format!("`{}` has as many timers set as it may have", slot.name);
+            return Err(Error::new(ErrorCode::Busy, text).handled(Handled::No));
+        }
+        self.plan_for(slot, due);
+        Ok(())
+    }
+
+    fn respond(&self, turn: Option<&mut Turn>, handle: u64, request: u64, answer: AnswerRef<'_>) {
+        let id = Handle::unpack(handle).id;
+        if let Err(error) = &answer {
+            self.note_failure(id, request, error);
+        }
+        if request == 0 {
+            return;
+        }
+        match turn {
+            Some(turn) => turn.replies.push(self.reply(id, request, answer)),
+            None if self.live(handle).is_ok() => self.deliver_reply(self.reply(id, request, answer)),
+            None => {}
+        }
+    }
+
+    fn name_of(&self, subsystem: u32) -> String {
+        self.slots.get(subsystem as usize).map_or_else(String::new, |slot| slot.name.clone())
+    }
+
+    fn now(&self) -> u64 {
+        Runtime::now(self)
+    }
+
+    fn log(&self, handle: u64, level: u8, target: &str, text: &str) {
+        if let Ok((slot, _)) = self.live(handle) {
+            self.log_line(slot, level, target, text);
+        }
+    }
+
+    fn fault(&self, handle: u64, text: &str) {
+        if let Ok((slot, handle)) = self.live(handle) {
+            self.lifecycle.fault(slot.id, handle.incarnation, text.to_owned());
+        }
+    }
+
+    fn listen(&self, handle: u64, address: &str) -> Result<i32> {
+        let (slot, _) = self.live(handle)?;
+        let mut listeners = slot.listeners.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let listener = match listeners.get(address) {
+            Some(listener) => listener.try_clone()?,
+            None => {
+                let listener = TcpListener::bind(address).map_err(|error| cannot_listen(address, &error))?;
+                let own = listener.try_clone()?;
+                listeners.insert(address.to_owned(), listener);
+                own
+            }
+        };
+        Ok(listener.into_raw_fd())
+    }
+
+    fn outside_send(&self, handle: u64, path: &str, body: BodyRef<'_>) -> Result<()> {
+        let (slot, _) = self.live(handle)?;
+        let (header, prefix) = self.resolve_outside(slot, path, body.schema)?;
+        self.enqueue_or_wait(self.slot(header.to), self.message(header, &prefix, &body)?)
+    }
+
+    fn outside_ask(&self, handle: u64, path: &str, body: BodyRef<'_>, within: u64, token: u64) -> Result<()> {
+        let (slot, handle) = self.live(handle)?;
+        let (header, prefix) = self.resolve_outside(slot, path, body.schema)?;
+        let deadline = self.deadline(self.now(), within, 0);
+        let id = self.begin_request(slot, deadline, outside_template(handle.incarnation, token))?;
+        let header = Header { deadline, reply: id.pack(), ..header };
+        let sent = self.message(header, &prefix, &body);
+        sent.and_then(|message| self.enqueue_or_wait(self.slot(header.to), message))
+            .inspect_err(|_| self.withdraw_request(id))
+    }
+
+    fn completion(&self, handle: u64, take: &mut dyn FnMut(u64, &Envelope, &[u8])) -> bool {
+        let handle = Handle::unpack(handle);
+        let Some(slot) = self.slots.get(handle.id.index()) else { return false };
+        let Some(came) = slot.completions.take(handle.incarnation) else { return false };
+        for (token, outcome) in came {
+            take(token, &outcome, self.pool.content(&outcome));
+            self.take_back(&outcome);
+        }
+        true
+    }
+}
+
+impl Runtime {
+    /// Keeps the last failure for `status`; one that nobody waits for is logged as well.
+    fn note_failure(&self, id: SubsystemId, request: u64, error: &Error) {
+        let slot = self.slot(id);
+        if !error.code.is_callers() {
+            slot.note_error(&error.to_string());
+        }
+        if request == 0 {
+            tracing::warn!(subsystem = slot.name, "a message failed and nobody waited for it: {error}");
+        }
+    }
+
+    /// Writes a plugin's line into the host's log.
+    fn log_line(&self, slot: &Slot, level: u8, target: &str, text: &str) {
+        let (subsystem, incarnation) = (slot.name.as_str(), slot.info().generation);
+        macro_rules! line {
+            ($level:ident) => {
+                tracing::event!(
+                    target: "plugin",
+                    tracing::Level::$level,
+                    subsystem,
+                    generation = incarnation,
+                    part = (!target.is_empty()).then_some(target),
+                    "{text}"
+                )
+            };
+        }
+        match level {
+            1 => line!(ERROR),
+            2 => line!(WARN),
+            3 => line!(INFO),
+            4 => line!(DEBUG),
+            _ => line!(TRACE),
+        }
+    }
+
+    /// Sets the most verbose level at which the plugins' lines are handed over.
+    pub fn set_log_level(&self, filter: tracing::level_filters::LevelFilter) {
+        let level = filter.into_level().map_or(0, |level| match level {
+            tracing::Level::ERROR => 1,
+            tracing::Level::WARN => 2,
+            tracing::Level::INFO => 3,
+            tracing::Level::DEBUG => 4,
+            tracing::Level::TRACE => 5,
+        });
+        self.slots.iter().for_each(|slot| slot.level.store(level, Ordering::Relaxed));
+    }
+}
+
+fn raw_header(sender: SubsystemId, to: &RawRecipient, deadline: u64, reply: u64) -> Header {
+    let parameters = to.parameters as usize;
+    Header { sender, to: SubsystemId(to.subsystem as u16), route: to.route, parameters, deadline, reply }
+}
+
+fn cannot_listen(address: &str, error: &std::io::Error) -> Error {
+    let remedy = match error.kind() {
+        std::io::ErrorKind::AddrInUse => "; another program has the port: stop it, or choose another one",
+        std::io::ErrorKind::PermissionDenied => "; ports below 1024 need a privilege: choose another one",
+        _ => "",
+    };
+    Error::failed(format!("cannot listen on {address}: {error}{remedy}"))
+}
+

@@ -1,0 +1,189 @@
+//! The running host: slots, workers, timers and the lifecycle thread, around the kernel's pure parts.
+//!
+//! A message enters by `send`, waits in its slot's queue, and is handled in `batch`; its answer leaves by `outcome`.
+//! Everything lives as long as the process, so that a plugin's host calls are always good.
+
+mod batch;
+mod guests;
+mod lifecycle;
+mod operate;
+mod outcome;
+mod plan;
+mod send;
+mod slot;
+mod start;
+mod stop;
+mod work;
+mod workers;
+
+pub use lifecycle::Lifecycle;
+pub use operate::rss;
+pub use slot::{Handle, Slot};
+pub use start::{Loaded, StartError};
+pub use work::Worker;
+
+use crate::{abi::Pool, config::Config};
+use mycelia_kernel::{
+    cache::{CacheLimits, PathCache},
+    ids::SubsystemId,
+    queue::Wake,
+    ready::Ready,
+    table::Tables,
+};
+use mycelia_plugin::abi::host::{OutboxBuffer, ReportBuffer};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// Messages that an outbox holds before it is published.
+const OUTBOX: usize = 64;
+/// Bytes of blocks behind them.
+const OUTBOX_BYTES: usize = 64 * 1024;
+/// The path cache of a worker.
+const CACHE: CacheLimits = CacheLimits { entries: 4096, bytes: 1 << 20 };
+
+/// The running host.
+pub struct Runtime {
+    /// The path table that is published.
+    pub tables: Tables,
+    /// Every subsystem, by number; the operator is number 0.
+    pub slots: Box<[Slot]>,
+    /// The blocks of messages.
+    pub pool: Pool,
+    ready: Ready,
+    workers: workers::Workers,
+    plan: plan::Plan,
+    waiting: operate::Waiting,
+    lifecycle: Lifecycle,
+    started: Instant,
+    ask_deadline: u64,
+    drain_timeout: Duration,
+    cache_seed: u64,
+    /// No timer fires any more.
+    quiet: AtomicBool,
+    stopping: AtomicBool,
+    /// The workers are to end.
+    finished: AtomicBool,
+    worker_count: usize,
+    /// Counts the instances that were ever made.
+    incarnations: AtomicU32,
+}
+
+impl Runtime {
+    /// A host for the subsystems of a config, none of which is loaded yet. `cache_seed` is random, but in benchmarks.
+    ///
+    /// # Errors
+    /// If the system does not map the pool.
+    pub fn new(config: &Config, cache_seed: u64) -> std::io::Result<Runtime> {
+        let numbered = config.subsystems.iter().zip(1..);
+        let slots: Box<[Slot]> = std::iter::once(Slot::operator())
+            .chain(numbered.map(|((name, settings), number)| Slot::new(SubsystemId(number), name, settings)))
+            .collect();
+        let quotas = config.subsystems.iter().map(|(_, settings)| settings.pool_quota);
+        Ok(Runtime {
+            tables: Tables::default(),
+            pool: Pool::new(config.pool, std::iter::once(config.pool).chain(quotas))?,
+            ready: Ready::new(slots.len()),
+            workers: workers::Workers::new(config.spin),
+            plan: plan::Plan::default(),
+            waiting: operate::Waiting::default(),
+            lifecycle: Lifecycle::default(),
+            started: Instant::now(),
+            ask_deadline: config.ask_deadline.as_nanos() as u64,
+            drain_timeout: config.drain_timeout,
+            cache_seed,
+            quiet: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+            finished: AtomicBool::new(false),
+            worker_count: config.workers,
+            incarnations: AtomicU32::new(0),
+            slots,
+        })
+    }
+
+    /// Nanoseconds since the host began, never 0.
+    pub fn now(&self) -> u64 {
+        self.started.elapsed().as_nanos() as u64 + 1
+    }
+
+    /// The slot of a subsystem.
+    pub fn slot(&self, id: SubsystemId) -> &Slot {
+        &self.slots[id.index()]
+    }
+
+    /// The slot of this name.
+    pub fn named(&self, name: &str) -> Option<&Slot> {
+        self.subsystems().find(|slot| slot.name == name)
+    }
+
+    /// Every subsystem, without the operator.
+    pub fn subsystems(&self) -> impl Iterator<Item = &Slot> {
+        self.slots[1..].iter()
+    }
+
+    /// Puts a subsystem that became ready on the list, and sees to it that a worker comes.
+    #[inline]
+    fn wake(&self, id: SubsystemId, wake: Wake) {
+        if wake == Wake::Ready {
+            self.enlist(id);
+        }
+    }
+
+    fn enlist(&self, id: SubsystemId) {
+        self.ready.push(id).expect("the run state lists a subsystem once");
+        self.workers.wake_one();
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+}
+
+/// What the host keeps of a call into a plugin: [`mycelia_plugin::abi::host::Host::Turn`].
+pub struct Turn {
+    /// The subsystem that is called.
+    caller: SubsystemId,
+    handle: u64,
+    now: u64,
+    /// The table that holds for the whole call.
+    table: Arc<mycelia_kernel::table::Table>,
+    cache: PathCache,
+    /// Answers that wait for the commit.
+    replies: Vec<outcome::Reply>,
+}
+
+/// A turn with the host memory that goes with it; each worker has one, and the lifecycle thread.
+struct Desk {
+    turn: Turn,
+    outbox: OutboxBuffer,
+    report: ReportBuffer,
+}
+
+impl Desk {
+    fn new(runtime: &Runtime, batch: usize) -> Desk {
+        let turn = Turn {
+            caller: SubsystemId::OPERATOR,
+            handle: 0,
+            now: 0,
+            table: runtime.tables.snapshot(),
+            cache: PathCache::new(CACHE, runtime.cache_seed),
+            replies: Vec::with_capacity(batch),
+        };
+        Desk { turn, outbox: OutboxBuffer::new(OUTBOX, OUTBOX_BYTES), report: ReportBuffer::new(batch) }
+    }
+
+    /// Prepares for a call into the instance of a slot.
+    fn sit_down(&mut self, runtime: &Runtime, slot: &Slot) {
+        let published = runtime.tables.load();
+        if published.version() != self.turn.table.version() {
+            self.turn.table = Arc::clone(&published);
+        }
+        self.turn.caller = slot.id;
+        self.turn.handle = slot.handle().pack();
+        self.turn.now = runtime.now();
+    }
+}

@@ -1,0 +1,143 @@
+//! What the operator may do: the [`Operator`] of the control server and the command line.
+
+use super::{
+    Runtime,
+    send::{Header, encode, refused},
+    slot::outside_template,
+};
+use crate::{
+    abi::Message,
+    operator::{Done, Operator, OperatorReply},
+    status::{Phase, Status},
+};
+use mycelia_kernel::{ids::SubsystemId, path::Path};
+use mycelia_plugin::{
+    Error, ErrorCode, Handled, Result,
+    abi::{flags, host::BodyRef},
+};
+use std::{
+    collections::HashMap,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+/// The operator's open requests.
+#[derive(Default)]
+pub struct Waiting {
+    next: AtomicU64,
+    open: Mutex<HashMap<u64, Done>>,
+}
+
+impl Waiting {
+    fn open(&self) -> MutexGuard<'_, HashMap<u64, Done>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Runtime {
+    /// Hands an outcome to whoever waits for it.
+    pub(super) fn finish_waiting(&self, token: u64, outcome: Message) {
+        let done = self.waiting.open().remove(&token);
+        let result = self.read_outcome(&outcome);
+        self.pool.release(&outcome);
+        if let Some(done) = done {
+            done(result);
+        }
+    }
+
+    fn read_outcome(&self, outcome: &Message) -> Result<OperatorReply> {
+        let body = self.pool.content(outcome);
+        let [code, handled, ..] = outcome.stamp.to_le_bytes();
+        if code == 0 {
+            let is_json = outcome.flags & flags::ENCODING == flags::JSON;
+            return Ok(OperatorReply { body: body.to_vec(), is_json });
+        }
+        Err(Error {
+            code: ErrorCode::from_number(code),
+            text: String::from_utf8_lossy(body).into_owned(),
+            handled: handled_of(handled),
+            retry_after: (outcome.deadline > 0).then(|| Duration::from_nanos(outcome.deadline)),
+        })
+    }
+
+    /// Resolves a path for the operator and makes the message.
+    fn operators_message(&self, path: &str, body: &[u8], deadline: u64, reply: u64) -> Result<(SubsystemId, Message)> {
+        let table = self.tables.load();
+        let path = Path::parse(path).map_err(|error| refused(&error.into()))?;
+        let resolved = self.permit(&table, table.resolve(SubsystemId::OPERATOR, &path))?;
+        let mut prefix = Vec::new();
+        encode(&resolved.params, &mut prefix);
+        let header = Header {
+            sender: SubsystemId::OPERATOR,
+            to: resolved.subsystem,
+            route: resolved.route.0,
+            parameters: resolved.params.len(),
+            deadline,
+            reply,
+        };
+        let body = BodyRef { bytes: body, schema: 0, flags: flags::RAW | flags::EDGE, deadline: 0, trace: 0 };
+        Ok((resolved.subsystem, self.message(header, &prefix, &body)?))
+    }
+
+    fn begin_ask(&self, path: &str, body: &[u8], within: u64, token: u64) -> Result<()> {
+        let deadline = self.deadline(self.now(), within, 0);
+        let operator = self.slot(SubsystemId::OPERATOR);
+        let id = self.begin_request(operator, deadline, outside_template(0, token))?;
+        let sent = self.operators_message(path, body, deadline, id.pack());
+        sent.and_then(|(to, message)| self.enqueue_now(self.slot(to), message))
+            .inspect_err(|_| self.withdraw_request(id))
+    }
+}
+
+fn handled_of(number: u8) -> Handled {
+    [Handled::Yes, Handled::No].into_iter().find(|handled| *handled as u8 == number).unwrap_or(Handled::Unknown)
+}
+
+impl Operator for Runtime {
+    fn status(&self) -> Status {
+        Status {
+            uptime_s: self.started.elapsed().as_secs_f64(),
+            workers: self.worker_count,
+            subsystems: self.subsystems().map(|slot| (slot.name.clone(), slot.status())).collect(),
+            retained_generations: Vec::new(),
+            memory_rss_bytes: rss(),
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        let up = |required: bool, phase: Phase| phase == Phase::Running || !required;
+        !self.is_stopping() && self.subsystems().all(|slot| up(slot.settings.required, slot.info().phase))
+    }
+
+    fn send(&self, path: &str, body: &[u8]) -> Result<()> {
+        let (to, message) = self.operators_message(path, body, 0, 0)?;
+        self.enqueue_now(self.slot(to), message)
+    }
+
+    fn ask(&self, path: &str, body: &[u8], within: Option<Duration>, done: Done) {
+        let within = within.map_or(0, |within| within.as_nanos() as u64);
+        let token = self.waiting.next.fetch_add(1, Ordering::Relaxed);
+        self.waiting.open().insert(token, done);
+        if let Err(error) = self.begin_ask(path, body, within, token) {
+            let done = self.waiting.open().remove(&token);
+            done.expect("a request that did not begin has no outcome")(Err(error));
+        }
+    }
+
+    fn stop(&self) {
+        self.lifecycle.stop();
+    }
+}
+
+/// Resident memory of this process in bytes; 0 where the system does not tell.
+pub fn rss() -> u64 {
+    let pages = std::fs::read_to_string("/proc/self/statm").ok();
+    let resident = pages.as_deref().and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok());
+    resident.unwrap_or(0) * PAGE
+}
+
+/// Bytes of a page on the systems that this runs on.
+const PAGE: u64 = 4096;

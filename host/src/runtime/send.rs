@@ -1,0 +1,175 @@
+//! Sending: from a path to a recipient, from a body to a message, from a message into a queue.
+
+use super::{Runtime, Slot, outcome::pool_error, slot::OUTSIDE};
+use crate::abi::Message;
+use mycelia_kernel::{
+    asks::{AskId, Busy, End},
+    ids::SubsystemId,
+    params::Params,
+    queue::{Full, Policy},
+    refusal::Refusal,
+    table::{Resolved, Table},
+};
+use mycelia_plugin::{
+    Error, ErrorCode, Handled, Result,
+    abi::{Envelope, RawRecipient, flags, host::BodyRef},
+};
+use std::time::{Duration, Instant};
+
+/// What a message is made of, beside its content.
+#[derive(Copy, Clone)]
+pub(super) struct Header {
+    pub sender: SubsystemId,
+    pub to: SubsystemId,
+    pub route: u16,
+    /// How many parameters the content begins with.
+    pub parameters: usize,
+    pub deadline: u64,
+    /// The request to answer, or 0.
+    pub reply: u64,
+}
+
+/// Writes parameters as they go before a body: their lengths, then their bytes.
+pub(super) fn encode(params: &Params<'_>, prefix: &mut Vec<u8>) {
+    for param in params.iter() {
+        prefix.extend_from_slice(&(param.len() as u16).to_le_bytes());
+    }
+    params.iter().for_each(|param| prefix.extend_from_slice(param.as_bytes()));
+}
+
+/// The error that a refusal is for its sender.
+pub(super) fn refused(refusal: &Refusal) -> Error {
+    let code = match refusal {
+        Refusal::BadPath(_) => ErrorCode::BadPath,
+        Refusal::Denied { .. } => ErrorCode::Denied,
+        Refusal::Schema { .. } => ErrorCode::Invalid,
+        _ => ErrorCode::NoRoute,
+    };
+    Error::new(code, refusal.to_string()).handled(Handled::No)
+}
+
+impl Runtime {
+    /// Resolves a path for a sender by way of its cache or the table.
+    pub(super) fn permit<'p>(
+        &self,
+        table: &Table,
+        resolved: std::result::Result<Resolved<'p>, Refusal>,
+    ) -> Result<Resolved<'p>> {
+        resolved.map_err(|refusal| {
+            if let Refusal::Denied { scope, .. } = &refusal {
+                self.count_denied(table, scope.as_str());
+            }
+            refused(&refusal)
+        })
+    }
+
+    /// A refusal counts for the subsystem whose scope it was.
+    fn count_denied(&self, table: &Table, scope: &str) {
+        let subsystem = scope.rsplit_once(':').and_then(|(subsystem, _)| table.id(subsystem));
+        if let Some(id) = subsystem {
+            self.slot(id).ledger.deny(1);
+        }
+    }
+
+    /// What a plugin keeps of a resolved path.
+    pub(super) fn recipient(&self, resolved: &Resolved<'_>) -> RawRecipient {
+        RawRecipient {
+            version: resolved.version.0,
+            subsystem: resolved.subsystem.0.into(),
+            route: resolved.route.0,
+            direct: self.slot(resolved.subsystem).is_direct().into(),
+            parameters: resolved.params.len() as u16,
+            prefix: 0,
+            body: resolved.body,
+            reply: resolved.reply,
+        }
+    }
+
+    /// The slot that a plugin's recipient names.
+    pub(super) fn slot_of(&self, recipient: &RawRecipient) -> Result<&Slot> {
+        let slot = self.slots.get(recipient.subsystem as usize).filter(|slot| slot.id != SubsystemId::OPERATOR);
+        slot.ok_or_else(|| Error::new(ErrorCode::NoRoute, "the recipient was never resolved").handled(Handled::No))
+    }
+
+    /// Makes a message. Its content counts against its sender's quota.
+    pub(super) fn message(&self, header: Header, prefix: &[u8], body: &BodyRef<'_>) -> Result<Message> {
+        let mut message = Message(Envelope {
+            route: header.route,
+            flags: body.flags & (flags::ENCODING | flags::EDGE) | header.parameters as u16,
+            sender: header.sender.0.into(),
+            reply: header.reply,
+            deadline: header.deadline,
+            trace: body.trace,
+            ..Envelope::EMPTY
+        });
+        self.pool
+            .fill(&mut message, header.sender, prefix, body.bytes)
+            .map_err(|error| pool_error(error, "the message"))?;
+        Ok(message)
+    }
+
+    /// Enqueues a message; what the queue drops for it is ended.
+    pub(super) fn enqueue(&self, to: &Slot, message: Message) -> Result<(), Full<Message>> {
+        let wake = to.queue.send(message, &mut |dropped, how| self.end_dropped(&dropped, to.id, how))?;
+        self.wake(to.id, wake);
+        Ok(())
+    }
+
+    /// Enqueues a message or tells its sender that the queue is full; a worker never waits.
+    pub(super) fn enqueue_now(&self, to: &Slot, message: Message) -> Result<()> {
+        self.enqueue(to, message).map_err(|full| self.rejected(to, &full.0))
+    }
+
+    /// As [`Self::enqueue_now`], but waits at a queue that blocks as long as its policy says.
+    pub(super) fn enqueue_or_wait(&self, to: &Slot, message: Message) -> Result<()> {
+        let Err(mut full) = self.enqueue(to, message) else { return Ok(()) };
+        if let Policy::Block(nanos) = to.queue.policy() {
+            let until = Instant::now() + Duration::from_nanos(nanos);
+            let attempt = || self.enqueue(to, full.0).map_err(|again| full = again).ok();
+            if to.room.wait(until, attempt).is_some() {
+                return Ok(());
+            }
+        }
+        Err(self.rejected(to, &full.0))
+    }
+
+    /// Counts a message that its sender keeps, and says so.
+    fn rejected(&self, to: &Slot, message: &Message) -> Error {
+        self.pool.release(message);
+        to.ledger.reject(1);
+        let (name, capacity, policy) = (&to.name, to.queue.capacity(), to.policy_word());
+        let text = format!(
+            "the queue of `{name}` is full ({capacity} messages, policy {policy}); send slower, or raise its capacity"
+        );
+        Error::new(ErrorCode::Full, text).handled(Handled::No).retry_after(Duration::from_millis(100))
+    }
+
+    /// Begins a request whose outcome goes to `template`.
+    pub(super) fn begin_request(&self, asker: &Slot, deadline: u64, template: Message) -> Result<AskId> {
+        let begun = asker.asks.begin(deadline, template).map_err(|Busy| {
+            self.pool.release(&template);
+            let name = &asker.name;
+            Error::new(ErrorCode::Busy, format!("`{name}` has as many open requests as its `max_asks` allows"))
+                .handled(Handled::No)
+                .retry_after(Duration::from_millis(100))
+        })?;
+        self.plan_for(asker, deadline);
+        Ok(begun)
+    }
+
+    /// Takes back a request that could not be sent: its sender was told at once.
+    pub(super) fn withdraw_request(&self, id: AskId) {
+        if let Some(template) = self.slot(id.asker).asks.end(id, End::Cancelled) {
+            if template.route != OUTSIDE {
+                self.pool.release(&template);
+            }
+            self.slot(id.asker).asks.release(id);
+        }
+    }
+
+    /// The absolute deadline of a request: `within` from `now`, or the default, and no later than what was inherited.
+    pub(super) fn deadline(&self, now: u64, within: u64, inherited: u64) -> u64 {
+        let own = now.saturating_add(if within == 0 { self.ask_deadline } else { within });
+        if inherited == 0 { own } else { own.min(inherited) }
+    }
+}

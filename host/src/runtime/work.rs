@@ -1,0 +1,96 @@
+//! Workers: take a ready subsystem, give it its turn, wait when there is none.
+
+use super::{Desk, Runtime, Slot, batch::BatchResult};
+use mycelia_kernel::{
+    ids::SubsystemId,
+    queue::{Begin, Leave},
+    ready::Turn,
+};
+use std::time::Duration;
+
+/// Longest time that a worker parks without looking up.
+const PARK: Duration = Duration::from_millis(500);
+
+/// What one worker has of its own.
+pub struct Worker {
+    desk: Desk,
+}
+
+impl Worker {
+    /// A worker for this host.
+    pub fn new(runtime: &Runtime) -> Worker {
+        let batch = runtime.subsystems().map(|slot| slot.settings.batch).max().unwrap_or(1);
+        Worker { desk: Desk::new(runtime, batch) }
+    }
+}
+
+impl Runtime {
+    /// A worker's life, until the host stops its workers.
+    pub(super) fn work(&self) {
+        let mut worker = Worker::new(self);
+        while !self.is_finished() {
+            if self.work_once(&mut worker) {
+                continue;
+            }
+            let now = self.now();
+            let until = Duration::from_nanos(self.plan.next().saturating_sub(now)).min(PARK);
+            self.workers.wait(until, || !self.ready.is_empty() || self.is_finished());
+        }
+    }
+
+    /// Fires what is due and gives one ready subsystem its turn; whether there was one.
+    pub fn work_once(&self, worker: &mut Worker) -> bool {
+        if self.plan.next() != u64::MAX {
+            let now = self.now();
+            if self.plan.next() <= now {
+                self.fire_due(now);
+            }
+        }
+        let Some(id) = self.ready.pop() else { return false };
+        if !self.ready.is_empty() {
+            // Whoever enlisted it may have counted on this worker, which is busy now.
+            self.workers.wake_one();
+        }
+        self.run(id, worker);
+        true
+    }
+
+    /// Gives a subsystem its turn.
+    fn run(&self, id: SubsystemId, worker: &mut Worker) {
+        let slot = self.slot(id);
+        if slot.queue.begin() == Begin::HandOver {
+            return self.lifecycle.handed_over();
+        }
+        let mut turn = Turn::new(slot.settings.weight, slot.settings.batch, self.now());
+        loop {
+            match self.batch(slot, &mut worker.desk, turn.room()) {
+                BatchResult::Handled(messages) => turn.spent(messages),
+                BatchResult::Idle => match slot.queue.leave() {
+                    Leave::Idle => return,
+                    Leave::HandOver => return self.lifecycle.handed_over(),
+                    // Reserved but not yet published: behind the others, rather than spinning for the publisher.
+                    Leave::More => return self.requeue(slot),
+                },
+                BatchResult::Faulted(text) => return self.fail(slot, text),
+            }
+            let others_wait = !self.ready.is_empty();
+            if slot.queue.is_wanted() || !turn.goes_on(if others_wait { self.now() } else { 0 }, others_wait) {
+                return self.requeue(slot);
+            }
+        }
+    }
+
+    fn requeue(&self, slot: &Slot) {
+        match slot.queue.requeue() {
+            mycelia_kernel::queue::Wake::Ready => self.enlist(slot.id),
+            mycelia_kernel::queue::Wake::None => self.lifecycle.handed_over(),
+        }
+    }
+
+    /// Takes a subsystem whose handler panicked out of circulation; the lifecycle thread makes a new instance.
+    fn fail(&self, slot: &Slot, text: String) {
+        // This worker is the holder and never leaves: the lifecycle thread has the subsystem from here on.
+        slot.queue.seize();
+        self.lifecycle.restart(slot.id, text, true);
+    }
+}

@@ -1,0 +1,155 @@
+//! The path table of a test: the subsystem under test, its callers, and the outside world, which takes anything.
+
+use mycelia_kernel::{
+    ids::{RouteId, SubsystemId},
+    path::Path,
+    pattern::Pattern,
+    scope::Grants,
+    table::{Reach, Resolved, Route, Table},
+};
+use mycelia_plugin::{
+    Error, ErrorCode, Handled, Kind, Result,
+    abi::manifest::{Manifest, ManifestRoute},
+};
+use std::collections::HashMap;
+
+pub(crate) struct Directory {
+    pub table: Table,
+    /// The subsystem under test.
+    pub subject: SubsystemId,
+    others: HashMap<String, Other>,
+}
+
+/// A subsystem that the test plays.
+struct Other {
+    grants: Grants,
+    routes: Vec<Route>,
+}
+
+impl Directory {
+    pub fn new(name: &str, grants: Grants, manifest: &Manifest) -> Result<Self> {
+        let routes = manifest.routes.iter().map(own_route).collect::<Result<_>>()?;
+        let mut edit = Table::empty().edit();
+        let subject = edit
+            .subsystem(name, grants, routes)
+            .map_err(|error| Error::invalid(error.to_string()))?;
+        Ok(Directory { table: edit.finish(), subject, others: HashMap::new() })
+    }
+
+    /// The host's number of each route, in the order of the manifest.
+    pub fn numbers(&self, manifest: &Manifest) -> Vec<u16> {
+        let number = |route: &ManifestRoute| self.table.route_id(self.subject, &route.pattern);
+        manifest.routes.iter().filter_map(number).map(|RouteId(number)| number).collect()
+    }
+
+    /// Resolves a path, as the real table does; a subsystem that nobody named yet comes to be.
+    pub fn resolve<'p>(&mut self, sender: SubsystemId, path: &'p str) -> Result<Resolved<'p>> {
+        let path = Path::parse(path).map_err(|error| refused(ErrorCode::BadPath, error))?;
+        self.ensure(path.subsystem())?;
+        self.table.resolve(sender, &path).map_err(refusal)
+    }
+
+    /// Lets a caller be known, with these grants.
+    pub fn caller(&mut self, name: &str, grants: Grants) -> Result<SubsystemId> {
+        self.other(name)?.grants = grants;
+        self.publish(name)
+    }
+
+    /// Makes a route of the outside world require a scope.
+    pub fn guard(&mut self, path: &str, scope: &str) -> Result<()> {
+        let (name, pattern) =
+            path.split_once("://").ok_or_else(|| Error::invalid("a path has a `://`"))?;
+        let route = Route { scope: Some(scope.to_owned()), ..open_route(pattern)? };
+        let other = self.other(name)?;
+        other.routes.retain(|route| route.pattern.text() != pattern);
+        other.routes.push(route);
+        self.publish(name).map(drop)
+    }
+
+    /// Makes kept recipients resolve again.
+    pub fn touch(&mut self, name: &str) -> Result<SubsystemId> {
+        self.other(name)?;
+        self.publish(name)
+    }
+
+    /// The path that leads to a route with these parameters.
+    pub fn path_of(&self, subsystem: SubsystemId, route: RouteId, parameters: &[&str]) -> String {
+        let mut values = parameters.iter();
+        let fill = |segment| {
+            if str::starts_with(segment, '{') {
+                values.next().copied().unwrap_or("?")
+            } else {
+                segment
+            }
+        };
+        let pattern = self.table.pattern(subsystem, route).unwrap_or("?");
+        let rest: Vec<&str> = pattern.split('/').map(fill).collect();
+        format!("{}://{}", self.name(subsystem), rest.join("/"))
+    }
+
+    pub fn name(&self, subsystem: SubsystemId) -> &str {
+        self.table.name(subsystem).unwrap_or("?")
+    }
+
+    fn ensure(&mut self, name: &str) -> Result<()> {
+        if self.table.id(name).is_none() {
+            self.touch(name)?;
+        }
+        Ok(())
+    }
+
+    fn other(&mut self, name: &str) -> Result<&mut Other> {
+        if self.table.name(self.subject) == Some(name) {
+            return Err(Error::invalid(format!("`{name}` is the subsystem under test")));
+        }
+        if !self.others.contains_key(name) {
+            // `{*rest}` rather than `*`, so that the whole path can be told.
+            let routes = vec![open_route("")?, open_route("{*rest}")?];
+            self.others.insert(name.to_owned(), Other { grants: Grants::none(), routes });
+        }
+        Ok(self.others.get_mut(name).expect("it was put there if it was not"))
+    }
+
+    fn publish(&mut self, name: &str) -> Result<SubsystemId> {
+        let other = &self.others[name];
+        let mut edit = self.table.edit();
+        let id = match name {
+            "kernel" => edit.kernel(other.routes.clone()),
+            _ => edit.subsystem(name, other.grants.clone(), other.routes.clone()),
+        };
+        let id = id.map_err(|error| refused(ErrorCode::NoRoute, error))?;
+        self.table = edit.finish();
+        Ok(id)
+    }
+}
+
+fn own_route(route: &ManifestRoute) -> Result<Route> {
+    Ok(Route {
+        scope: (!route.scope.is_empty()).then(|| route.scope.clone()),
+        reach: if route.kind == Kind::On { Reach::Anyone } else { Reach::HostOnly },
+        body: route.body.1,
+        reply: route.reply.1,
+        ..open_route(&route.pattern)?
+    })
+}
+
+fn open_route(pattern: &str) -> Result<Route> {
+    let pattern = Pattern::parse(pattern).map_err(|error| Error::invalid(error.to_string()))?;
+    Ok(Route { pattern, scope: None, reach: Reach::Anyone, body: 0, reply: 0 })
+}
+
+fn refused(code: ErrorCode, error: impl std::fmt::Display) -> Error {
+    Error::new(code, error.to_string()).handled(Handled::No)
+}
+
+/// The code and text of a refusal, which no handler saw.
+pub(crate) fn refusal(error: mycelia_kernel::table::Refusal) -> Error {
+    use mycelia_kernel::table::Refusal;
+    let code = match error {
+        Refusal::BadPath(_) => ErrorCode::BadPath,
+        Refusal::Denied { .. } => ErrorCode::Denied,
+        Refusal::Schema { .. } => ErrorCode::Invalid,
+        _ => ErrorCode::NoRoute,
+    };
+    refused(code, error)
+}
