@@ -1,8 +1,11 @@
 //! The Mycelia host as a library; the binary `mycelia` is a thin wrapper.
 
 pub mod abi;
+pub mod cli;
 pub mod config;
+pub mod control;
 pub mod loader;
+pub mod log;
 pub mod operator;
 pub mod runtime;
 pub mod status;

@@ -61,7 +61,7 @@ impl Settings {
 fn filter(text: &str) -> Result<EnvFilter, String> {
     let wrong = |cause: String| {
         format!(
-            "{FILTER} is {text:?}: {cause}; write a level ({}), or target=level, comma-separated",
+            "{FILTER} is {text:?}: {cause}\n  write a level ({}), or target=level, comma-separated",
             LEVELS.join(", ")
         )
     };
@@ -78,7 +78,7 @@ fn misspelled_level(directive: &str) -> Option<String> {
         return None;
     }
     let level = LEVELS.iter().find(|level| strsim::damerau_levenshtein(level, &word) <= 2)?;
-    Some(format!("{word:?} is no level, did you mean {level:?}?"))
+    Some(format!("{word:?} is no level, perhaps {level:?} is meant"))
 }
 
 fn variable(name: &str) -> Result<Option<String>, String> {
@@ -148,7 +148,7 @@ mod tests {
         check(Some("debug"), Some("text"), Ok(Format::Text));
         check(Some("warn,mycelia::loader=TRACE"), Some("json"), Ok(Format::Json));
         check(Some("mycelia"), None, Ok(Format::Text));
-        check(Some("debgu"), None, Err("did you mean \"debug\"?"));
+        check(Some("debgu"), None, Err("perhaps \"debug\""));
         check(Some("warn,mycelia=loud"), None, Err("MYCELIA_LOG is"));
         check(None, Some("xml"), Err("write text or json"));
     }

@@ -74,8 +74,12 @@ impl From<Vec<u8>> for Edge<'static> {
 impl Payload for Edge<'_> {
     const SCHEMA: Schema = Schema::ANY;
 
-    fn with_bytes<R>(&self, _: &mut Vec<u8>, then: impl FnOnce(&[u8], u16) -> R) -> Result<R> {
-        Ok(then(&self.0, flags::RAW | flags::EDGE))
+    fn with_bytes<R>(
+        &self,
+        _: &mut Vec<u8>,
+        then: impl FnOnce(&[u8], u16) -> Result<R>,
+    ) -> Result<R> {
+        then(&self.0, flags::RAW | flags::EDGE)
     }
 }
 
@@ -93,7 +97,6 @@ pub(crate) const fn pod_schema<T>() -> Schema {
     Schema { name: "Pod", hash: 0x506f_6400_0000_0000 | size_of::<T>() as u64 }
 }
 
-
 /// What a message or a request may carry: `&value` of a typed body, [`Raw`], or [`Pod`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be sent as a body",
@@ -104,24 +107,36 @@ pub trait Payload {
     #[doc(hidden)]
     const SCHEMA: Schema;
     #[doc(hidden)]
-    fn with_bytes<R>(&self, scratch: &mut Vec<u8>, then: impl FnOnce(&[u8], u16) -> R) -> Result<R>;
+    fn with_bytes<R>(
+        &self,
+        scratch: &mut Vec<u8>,
+        then: impl FnOnce(&[u8], u16) -> Result<R>,
+    ) -> Result<R>;
 }
 
 impl<T: Serialize + HasSchema + ?Sized> Payload for &T {
     const SCHEMA: Schema = schema_of::<T>();
 
-    fn with_bytes<R>(&self, scratch: &mut Vec<u8>, then: impl FnOnce(&[u8], u16) -> R) -> Result<R> {
+    fn with_bytes<R>(
+        &self,
+        scratch: &mut Vec<u8>,
+        then: impl FnOnce(&[u8], u16) -> Result<R>,
+    ) -> Result<R> {
         scratch.clear();
         encode_postcard(*self, scratch)?;
-        Ok(then(scratch, flags::POSTCARD))
+        then(scratch, flags::POSTCARD)
     }
 }
 
 impl Payload for Raw<'_> {
     const SCHEMA: Schema = Schema::ANY;
 
-    fn with_bytes<R>(&self, _: &mut Vec<u8>, then: impl FnOnce(&[u8], u16) -> R) -> Result<R> {
-        Ok(then(&self.0, flags::RAW))
+    fn with_bytes<R>(
+        &self,
+        _: &mut Vec<u8>,
+        then: impl FnOnce(&[u8], u16) -> Result<R>,
+    ) -> Result<R> {
+        then(&self.0, flags::RAW)
     }
 }
 
@@ -129,8 +144,12 @@ impl<T: IntoBytes + Immutable> Payload for Pod<T> {
     const SCHEMA: Schema = pod_schema::<T>();
 
     #[inline]
-    fn with_bytes<R>(&self, _: &mut Vec<u8>, then: impl FnOnce(&[u8], u16) -> R) -> Result<R> {
-        Ok(then(self.0.as_bytes(), flags::RAW))
+    fn with_bytes<R>(
+        &self,
+        _: &mut Vec<u8>,
+        then: impl FnOnce(&[u8], u16) -> Result<R>,
+    ) -> Result<R> {
+        then(self.0.as_bytes(), flags::RAW)
     }
 }
 
@@ -190,13 +209,17 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8], body_flags: u16) -> Resu
     if is_json(body_flags) {
         // An empty body from the edge reads as `null`, so that `()` and options need no body.
         let bytes = if bytes.is_empty() { b"null" } else { bytes };
-        return serde_json::from_slice(bytes)
-            .map_err(|error| Error::invalid(format!("the body is not the JSON this route takes: {error}")));
+        return serde_json::from_slice(bytes).map_err(|error| {
+            Error::invalid(format!("the body is not the JSON this route takes: {error}"))
+        });
     }
     if body_flags & flags::ENCODING == flags::RAW && !bytes.is_empty() {
-        return Err(Error::invalid("the body is raw bytes, but this route takes a typed one; send `&value`"));
+        return Err(Error::invalid(
+            "the body is raw bytes, but this route takes a typed one; send `&value`",
+        ));
     }
-    postcard::from_bytes(bytes).map_err(|error| Error::invalid(format!("the body does not decode: {error}")))
+    postcard::from_bytes(bytes)
+        .map_err(|error| Error::invalid(format!("the body does not decode: {error}")))
 }
 
 /// Whether a body is to be read, and its request answered, as JSON.
@@ -204,9 +227,13 @@ pub(crate) fn is_json(body_flags: u16) -> bool {
     body_flags & flags::ENCODING == flags::JSON || body_flags & flags::EDGE != 0
 }
 
+#[inline]
 pub(crate) fn decode_pod<T: FromBytes>(bytes: &[u8]) -> Result<T> {
     T::read_from_bytes(bytes).map_err(|_| {
         let wanted = size_of::<T>();
-        Error::invalid(format!("the body has {} bytes, but this route takes exactly {wanted}", bytes.len()))
+        Error::invalid(format!(
+            "the body has {} bytes, but this route takes exactly {wanted}",
+            bytes.len()
+        ))
     })
 }

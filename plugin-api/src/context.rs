@@ -3,7 +3,7 @@
 use crate::{
     Address, Error, ErrorCode, Payload, Responder, Result, Sender,
     abi::{
-        Envelope, RawBody, RawRecipient,
+        RawBody, RawRecipient,
         call::{Ask as AskHow, Turn},
     },
     route::Schema,
@@ -70,12 +70,14 @@ impl Context {
     /// # Errors
     /// What resolving the path says, `invalid` where the body's schema differs from the route's,
     /// `full`, `no_memory`, `too_large`. The body stays the caller's.
+    #[inline]
     pub fn send<P: Payload>(&mut self, to: impl Address, body: P) -> Result<()> {
-        to.with_resolved(self, |context, recipient, prefix| {
+        let Context { turn, prefix, scratch, .. } = self;
+        to.with_resolved(turn, prefix, |turn, recipient, prefix| {
             check_schema(P::SCHEMA, recipient)?;
-            context.with_body(&body, |turn, bytes, flags| {
+            body.with_bytes(scratch, |bytes, flags| {
                 if recipient.direct == 0 {
-                    return turn.push(Envelope { flags, ..Envelope::EMPTY }, recipient, prefix, bytes);
+                    return turn.push(flags, recipient, prefix, bytes);
                 }
                 turn.send(recipient, prefix, RawBody::new(bytes, flags, P::SCHEMA.hash))
             })
@@ -96,7 +98,12 @@ impl Context {
     ///
     /// # Errors
     /// As for [`Context::send`]; the request is then answered with that error.
-    pub fn forward<P: Payload, T>(&mut self, to: impl Address, body: P, responder: Responder<T>) -> Result<()> {
+    pub fn forward<P: Payload, T>(
+        &mut self,
+        to: impl Address,
+        body: P,
+        responder: Responder<T>,
+    ) -> Result<()> {
         let how = |request| AskHow { within: 0, reply_to: "", instead_of: request };
         let result = self.ask_raw(to, &body, how(responder.request()));
         match &result {
@@ -107,9 +114,10 @@ impl Context {
     }
 
     fn ask_raw<P: Payload>(&mut self, to: impl Address, body: &P, how: AskHow<'_>) -> Result<()> {
-        to.with_resolved(self, |context, recipient, prefix| {
+        let Context { turn, prefix, scratch, .. } = self;
+        to.with_resolved(turn, prefix, |turn, recipient, prefix| {
             check_schema(P::SCHEMA, recipient)?;
-            context.with_body(body, |turn, bytes, flags| {
+            body.with_bytes(scratch, |bytes, flags| {
                 turn.ask(recipient, prefix, RawBody::new(bytes, flags, P::SCHEMA.hash), how)
             })
         })
@@ -119,23 +127,17 @@ impl Context {
     ///
     /// # Errors
     /// `no_route`, or `busy` where too many timers are set.
-    pub fn after<P: Payload>(&mut self, delay: impl IntoDuration, path: impl AsRef<str>, body: P) -> Result<()> {
+    pub fn after<P: Payload>(
+        &mut self,
+        delay: impl IntoDuration,
+        path: impl AsRef<str>,
+        body: P,
+    ) -> Result<()> {
         let delay = delay.into_nanos();
-        self.with_body(&body, |turn, bytes, flags| {
+        let Context { turn, scratch, .. } = self;
+        body.with_bytes(scratch, |bytes, flags| {
             turn.after(delay, path.as_ref(), RawBody::new(bytes, flags, P::SCHEMA.hash))
         })
-    }
-
-    fn with_body<P: Payload>(
-        &mut self,
-        body: &P,
-        then: impl FnOnce(&mut Turn, &[u8], u16) -> Result<()>,
-    ) -> Result<()> {
-        let mut scratch = std::mem::take(&mut self.scratch);
-        let turn = &mut self.turn;
-        let result = body.with_bytes(&mut scratch, |bytes, flags| then(turn, bytes, flags)).and_then(|result| result);
-        self.scratch = scratch;
-        result
     }
 
     /// The time of this batch; virtual under the testkit.
@@ -154,7 +156,10 @@ impl Context {
     /// If it cannot be created.
     pub fn data(&self) -> Result<&Path> {
         std::fs::create_dir_all(&self.shared.data).map_err(|error| {
-            Error::failed(format!("cannot create the data folder {}: {error}", self.shared.data.display()))
+            Error::failed(format!(
+                "cannot create the data folder {}: {error}",
+                self.shared.data.display()
+            ))
         })?;
         Ok(&self.shared.data)
     }

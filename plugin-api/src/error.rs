@@ -1,6 +1,10 @@
 //! Errors as they cross the boundary: one flat code with text.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    ops::{Deref, DerefMut},
+    time::Duration,
+};
 
 /// A result with the [`Error`] of this crate by default.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -135,8 +139,13 @@ impl Handled {
 /// An error with its code, a text for the person who must act, and what is known of the request.
 ///
 /// Any `std` error becomes a [`ErrorCode::Failed`] by `?`.
+/// It is one pointer, so that a handler's `Result` travels in a register; its parts are read and changed as its fields.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Error {
+pub struct Error(Box<ErrorParts>);
+
+/// The parts of an [`Error`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct ErrorParts {
     /// What kind of error this is.
     pub code: ErrorCode,
     /// Cause and remedy, in one sentence.
@@ -150,7 +159,7 @@ pub struct Error {
 impl Error {
     /// An error of this code.
     pub fn new(code: ErrorCode, text: impl Into<String>) -> Self {
-        Self { code, text: text.into(), handled: Handled::Yes, retry_after: None }
+        ErrorParts { code, text: text.into(), handled: Handled::Yes, retry_after: None }.into()
     }
 
     /// The request is malformed.
@@ -188,6 +197,27 @@ impl Error {
     pub fn handled(mut self, handled: Handled) -> Self {
         self.handled = handled;
         self
+    }
+}
+
+impl From<ErrorParts> for Error {
+    #[cold]
+    fn from(parts: ErrorParts) -> Self {
+        Error(Box::new(parts))
+    }
+}
+
+impl Deref for Error {
+    type Target = ErrorParts;
+
+    fn deref(&self) -> &ErrorParts {
+        &self.0
+    }
+}
+
+impl DerefMut for Error {
+    fn deref_mut(&mut self) -> &mut ErrorParts {
+        &mut self.0
     }
 }
 
@@ -231,10 +261,14 @@ mod tests {
 
     #[test]
     fn http_statuses_are_those_of_the_table() {
-        let statuses: Vec<u16> = ErrorCode::ALL.iter().map(|code| code.http_status(false)).collect();
+        let statuses: Vec<u16> =
+            ErrorCode::ALL.iter().map(|code| code.http_status(false)).collect();
         assert_eq!(
             statuses,
-            [400, 404, 403, 503, 503, 507, 413, 504, 503, 503, 503, 503, 502, 502, 400, 404, 409, 500]
+            [
+                400, 404, 403, 503, 503, 507, 413, 504, 503, 503, 503, 503, 502, 502, 400, 404,
+                409, 500
+            ]
         );
         assert_eq!(ErrorCode::Full.http_status(true), 429);
     }

@@ -16,6 +16,7 @@ pub(crate) struct ReplyBuffer {
 }
 
 impl ReplyBuffer {
+    #[inline]
     fn put<R: Reply>(&mut self, reply: R) -> Result<()> {
         if self.wanted {
             self.bytes.clear();
@@ -50,7 +51,12 @@ pub struct WithContext;
 /// The only value of a function item's type.
 #[inline(always)]
 fn conjure<H: Copy>() -> H {
-    const { assert!(size_of::<H>() == 0, "a handler is a plain method, not a closure with captures or a function pointer") };
+    const {
+        assert!(
+            size_of::<H>() == 0,
+            "a handler is a plain method, not a closure with captures or a function pointer"
+        )
+    };
     // SAFETY: reading no bytes needs no memory; the type is `Copy`, and `row` was handed a value of it.
     unsafe { std::ptr::dangling::<H>().read() }
 }

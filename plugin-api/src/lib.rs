@@ -16,7 +16,7 @@ mod time;
 
 pub use body::{Body, Edge, Payload, Pod, Raw, Reply};
 pub use context::{Ask, Context, Level};
-pub use error::{Error, ErrorCode, Handled, Result};
+pub use error::{Error, ErrorCode, ErrorParts, Handled, Result};
 pub use handler::Handler;
 pub use message::{Caller, FromMessage, Message, Outcome, Param, ParamText};
 pub use recipient::{Address, Recipient};
@@ -35,9 +35,9 @@ pub use {abi_stable, postcard_schema, serde};
 /// What a plugin's source begins with.
 pub mod prelude {
     pub use crate::{
-        Address, Body, Caller, Context, Edge, Error, ErrorCode, Handled, Level, Need, Outcome, Param, ParamText, Pod,
-        Raw, Recipient, Responder, Result, Route, Saved, Sender, State, Stop, Subsystem, Time, every,
-        export_subsystem, need, on, on_reply,
+        Address, Body, Caller, Context, Edge, Error, ErrorCode, Handled, Level, Need, Outcome,
+        Param, ParamText, Pod, Raw, Recipient, Responder, Result, Route, Saved, Sender, State,
+        Stop, Subsystem, Time, every, export_subsystem, need, on, on_reply,
     };
     pub use postcard_schema::Schema;
     pub use serde::{Deserialize, Serialize};
@@ -48,6 +48,16 @@ pub mod prelude {
 /// With `state = T` its state outlives the instance: `T` implements [`State`], and `state = Self` makes the subsystem its own.
 #[macro_export]
 macro_rules! export_subsystem {
+    ($subsystem:ty $(, state = $($state:tt)+)?) => {
+        $crate::__subsystem!($subsystem $(, state = $($state)+)?);
+        $crate::__export!($subsystem);
+    };
+}
+
+/// Makes a type the subsystem of a plugin or of a test, without the exports of a library.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __subsystem {
     ($subsystem:ty) => {
         const _: () = {
             impl $crate::Export for $subsystem {
@@ -60,7 +70,6 @@ macro_rules! export_subsystem {
                 }
             }
         };
-        $crate::__export!($subsystem);
     };
     ($subsystem:ty, state = Self) => {
         impl $crate::State<$subsystem> for $subsystem {
@@ -72,7 +81,7 @@ macro_rules! export_subsystem {
                 ::std::result::Result::Ok(())
             }
         }
-        $crate::export_subsystem!($subsystem, state = $subsystem);
+        $crate::__subsystem!($subsystem, state = $subsystem);
     };
     ($subsystem:ty, state = $state:ty) => {
         const _: () = {
@@ -86,7 +95,6 @@ macro_rules! export_subsystem {
                 }
             }
         };
-        $crate::__export!($subsystem);
     };
 }
 
@@ -107,7 +115,8 @@ macro_rules! __export {
 
             #[used]
             #[unsafe(link_section = ".mycelia")]
-            static MANIFEST: [u8; manifest::length::<$subsystem>(ABOUT)] = manifest::bytes::<$subsystem, _>(ABOUT);
+            static MANIFEST: [u8; manifest::length::<$subsystem>(ABOUT)] =
+                manifest::bytes::<$subsystem, _>(ABOUT);
 
             static MODULE: WithMetadata<Module> = WithMetadata::new(shim::module::<$subsystem>());
 
@@ -118,7 +127,10 @@ macro_rules! __export {
             #[unsafe(no_mangle)]
             #[allow(non_upper_case_globals)]
             pub static _1as_0lib_1header_0root_bmodule_bloader: library::LibHeader = unsafe {
-                library::LibHeader::from_constructor::<Module_Ref>(root_module, library::CheckTypeLayout::Yes)
+                library::LibHeader::from_constructor::<Module_Ref>(
+                    root_module,
+                    library::CheckTypeLayout::Yes,
+                )
             };
         };
     };

@@ -1,9 +1,10 @@
 //! A message as a handler's arguments see it, and the arguments: extractors.
 
 use crate::{
-    Error, ErrorCode, Handled, Responder, Result, responder,
+    Error, ErrorCode, ErrorParts, Handled, Responder, Result,
     abi::{Envelope, flags, link},
     body::{Body, Pod, Raw, decode, decode_pod, is_json, pod_schema, schema_of},
+    responder,
     route::Schema,
 };
 use postcard_schema::Schema as HasSchema;
@@ -28,17 +29,24 @@ struct Cursor {
 }
 
 impl<'m> Message<'m> {
+    #[inline]
     pub(crate) fn new(envelope: &'m Envelope, content: &'m [u8], deferred: &'m Cell<bool>) -> Self {
-        let count = envelope.parameters();
-        let start = count * 2;
-        let mut message =
-            Message { envelope, content, next: Cell::new(Cursor { parameter: 0, at: start }), body: start, deferred };
-        for parameter in 0..count {
-            message.body += message.parameter_length(parameter);
+        let next = Cell::new(Cursor { parameter: 0, at: 0 });
+        let mut message = Message { envelope, content, next, body: 0, deferred };
+        if envelope.parameters() > 0 {
+            message.find_parameters();
         }
         message
     }
 
+    fn find_parameters(&mut self) {
+        let count = self.envelope.parameters();
+        self.next.set(Cursor { parameter: 0, at: count * 2 });
+        self.body =
+            count * 2 + (0..count).map(|parameter| self.parameter_length(parameter)).sum::<usize>();
+    }
+
+    #[inline]
     fn parameter_length(&self, parameter: usize) -> usize {
         match self.content.get(parameter * 2..parameter * 2 + 2) {
             Some(&[low, high]) => u16::from_le_bytes([low, high]).into(),
@@ -58,6 +66,7 @@ impl<'m> Message<'m> {
     }
 
     /// The body's bytes.
+    #[inline]
     pub fn body(&self) -> &'m [u8] {
         self.content.get(self.body..).unwrap_or_default()
     }
@@ -96,9 +105,11 @@ impl<T: FromStr<Err: std::fmt::Display>> FromMessage for Param<T> {
 
     fn from_message<'m>(message: &Message<'m>) -> Result<Param<T>> {
         let text = percent_decoded(message.next_parameter()?)?;
-        text.parse()
-            .map(Param)
-            .map_err(|error| Error::invalid(format!("the path's `{text}` is not what the route takes there: {error}")))
+        text.parse().map(Param).map_err(|error| {
+            Error::invalid(format!(
+                "the path's `{text}` is not what the route takes there: {error}"
+            ))
+        })
     }
 }
 
@@ -172,7 +183,10 @@ impl<T: DeserializeOwned + HasSchema> FromMessage for Outcome<T> {
     const BODY: Option<Schema> = Some(schema_of::<T>());
 
     fn from_message<'m>(message: &Message<'m>) -> Result<Outcome<T>> {
-        Ok(Outcome(outcome_error(message.envelope, message.body()).and_then(|body| decode(body, message.envelope.flags))))
+        Ok(Outcome(
+            outcome_error(message.envelope, message.body())
+                .and_then(|body| decode(body, message.envelope.flags)),
+        ))
     }
 }
 
@@ -190,12 +204,13 @@ pub(crate) fn outcome_error<'m>(envelope: &Envelope, body: &'m [u8]) -> Result<&
     if code == 0 {
         return Ok(body);
     }
-    Err(Error {
+    Err(ErrorParts {
         code: ErrorCode::from_number(code),
         text: String::from_utf8_lossy(body).into_owned(),
         handled: Handled::from_number(handled),
         retry_after: (envelope.deadline > 0).then(|| Duration::from_nanos(envelope.deadline)),
-    })
+    }
+    .into())
 }
 
 impl<T> FromMessage for Responder<T>
@@ -214,6 +229,7 @@ where
 }
 
 /// Whether a request came as JSON, so that its answer leaves as JSON.
+#[inline]
 pub(crate) fn wants_json(envelope: &Envelope) -> bool {
     is_json(envelope.flags) && envelope.flags & flags::ENCODING != flags::POSTCARD
 }
@@ -243,7 +259,9 @@ fn hex(high: u8, low: u8) -> Option<u8> {
 }
 
 fn bad_escape(text: &str) -> Error {
-    Error::invalid(format!("the path's `{text}` has a broken percent escape; write `%25` for a percent sign"))
+    Error::invalid(format!(
+        "the path's `{text}` has a broken percent escape; write `%25` for a percent sign"
+    ))
 }
 
 #[cfg(test)]

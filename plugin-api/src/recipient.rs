@@ -1,8 +1,11 @@
 //! Addresses: a path as text, or a recipient that was resolved once and is kept.
 
-use crate::{Context, Result, abi::RawRecipient};
+use crate::{
+    Result,
+    abi::{RawRecipient, call::Turn},
+};
 use serde::{Deserialize, Serialize};
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 
 /// A path that is resolved once and kept: what a hot sender holds.
 ///
@@ -12,20 +15,33 @@ use std::cell::{Cell, RefCell};
 #[serde(from = "String", into = "String")]
 pub struct Recipient {
     path: String,
-    resolved: Cell<RawRecipient>,
-    prefix: RefCell<Vec<u8>>,
+    kept: RefCell<Kept>,
+}
+
+/// What the path was resolved to, and its encoded parameters.
+#[derive(Debug, Clone)]
+struct Kept {
+    recipient: RawRecipient,
+    prefix: Vec<u8>,
 }
 
 impl Recipient {
     /// A recipient for this path: `Recipient::new("kv://put/total")`.
     pub fn new(path: impl Into<String>) -> Self {
-        let resolved = Cell::new(RawRecipient::UNRESOLVED);
-        Recipient { path: path.into(), resolved, prefix: RefCell::default() }
+        let kept = Kept { recipient: RawRecipient::UNRESOLVED, prefix: Vec::new() };
+        Recipient { path: path.into(), kept: RefCell::new(kept) }
     }
 
     /// The path.
     pub fn path(&self) -> &str {
         &self.path
+    }
+
+    #[cold]
+    fn resolve(&self, turn: &mut Turn) -> Result<()> {
+        let mut kept = self.kept.borrow_mut();
+        kept.recipient = turn.resolve(&self.path, &mut kept.prefix)?;
+        Ok(())
     }
 }
 
@@ -46,21 +62,22 @@ pub trait Address {
     /// The path as text.
     fn path(&self) -> &str;
 
-    /// Runs `then` with the resolved recipient and its encoded parameters.
+    /// Runs `then` with the resolved recipient and its encoded parameters, which may lie in `prefix`.
     #[doc(hidden)]
+    #[allow(
+        private_interfaces,
+        private_bounds,
+        reason = "authors name addresses, they do not resolve them"
+    )]
+    #[inline]
     fn with_resolved<R>(
         &self,
-        context: &mut Context,
-        then: impl FnOnce(&mut Context, &RawRecipient, &[u8]) -> Result<R>,
+        turn: &mut Turn,
+        prefix: &mut Vec<u8>,
+        then: impl FnOnce(&mut Turn, &RawRecipient, &[u8]) -> Result<R>,
     ) -> Result<R> {
-        // Taken out and put back, so that the context stays free for `then` and no send allocates.
-        let mut prefix = std::mem::take(&mut context.prefix);
-        let result = match context.turn.resolve(self.path(), &mut prefix) {
-            Ok(recipient) => then(context, &recipient, &prefix),
-            Err(error) => Err(error),
-        };
-        context.prefix = prefix;
-        result
+        let recipient = turn.resolve(self.path(), prefix)?;
+        then(turn, &recipient, prefix)
     }
 }
 
@@ -81,12 +98,15 @@ impl<A: Address + ?Sized> Address for &A {
         (**self).path()
     }
 
+    #[allow(private_interfaces, private_bounds, reason = "as in the trait")]
+    #[inline]
     fn with_resolved<R>(
         &self,
-        context: &mut Context,
-        then: impl FnOnce(&mut Context, &RawRecipient, &[u8]) -> Result<R>,
+        turn: &mut Turn,
+        prefix: &mut Vec<u8>,
+        then: impl FnOnce(&mut Turn, &RawRecipient, &[u8]) -> Result<R>,
     ) -> Result<R> {
-        (**self).with_resolved(context, then)
+        (**self).with_resolved(turn, prefix, then)
     }
 }
 
@@ -95,16 +115,20 @@ impl Address for Recipient {
         &self.path
     }
 
+    #[allow(private_interfaces, private_bounds, reason = "as in the trait")]
     #[inline]
     fn with_resolved<R>(
         &self,
-        context: &mut Context,
-        then: impl FnOnce(&mut Context, &RawRecipient, &[u8]) -> Result<R>,
+        turn: &mut Turn,
+        _: &mut Vec<u8>,
+        then: impl FnOnce(&mut Turn, &RawRecipient, &[u8]) -> Result<R>,
     ) -> Result<R> {
-        if self.resolved.get().version != context.turn.version() {
-            let mut prefix = self.prefix.borrow_mut();
-            self.resolved.set(context.turn.resolve(&self.path, &mut prefix)?);
+        let mut kept = self.kept.borrow();
+        if kept.recipient.version != turn.version() {
+            drop(kept);
+            self.resolve(turn)?;
+            kept = self.kept.borrow();
         }
-        then(context, &self.resolved.get(), &self.prefix.borrow())
+        then(turn, &kept.recipient, &kept.prefix)
     }
 }

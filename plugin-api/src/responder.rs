@@ -63,7 +63,11 @@ impl<T: Reply> Responder<T> {
 /// The turn that this thread is in, if it is one of this host and subsystem; else null.
 fn turn_of(link: &Link) -> *mut std::ffi::c_void {
     match link::current() {
-        Some(Current { link: current, turn }) if ptr::eq(current.host, link.host) && current.handle == link.handle => turn,
+        Some(Current { link: current, turn })
+            if ptr::eq(current.host, link.host) && current.handle == link.handle =>
+        {
+            turn
+        }
         _ => ptr::null_mut(),
     }
 }
@@ -118,7 +122,9 @@ impl<'de, T> Deserialize<'de> for Responder<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let (request, as_json) = Deserialize::deserialize(deserializer)?;
         let current = link::current().ok_or_else(|| {
-            serde::de::Error::custom("a responder is read from saved state only, while the host restores it")
+            serde::de::Error::custom(
+                "a responder is read from saved state only, while the host restores it",
+            )
         })?;
         current.link.hold(request);
         Ok(Responder::new(current.link, request, as_json))

@@ -57,9 +57,15 @@ pub const fn on_reply<S, A, H: Handler<S, A>>(pattern: &'static str, handler: H)
 }
 
 /// A timer: `every("10s", "report", Self::report)`. It starts with the subsystem; one that falls behind fires once.
-pub const fn every<S, A, H: Handler<S, A>>(period: &'static str, pattern: &'static str, handler: H) -> Route<S> {
+pub const fn every<S, A, H: Handler<S, A>>(
+    period: &'static str,
+    pattern: &'static str,
+    handler: H,
+) -> Route<S> {
     let nanos = match parse_nanos(period) {
-        Some(0) | None => panic!("the period is no duration: write a number and a unit, such as \"10s\""),
+        Some(0) | None => {
+            panic!("the period is no duration: write a number and a unit, such as \"10s\"")
+        }
         Some(nanos) => nanos,
     };
     assert!(captures(pattern) == 0, "a timer's pattern has no parameters");
@@ -68,7 +74,10 @@ pub const fn every<S, A, H: Handler<S, A>>(period: &'static str, pattern: &'stat
 
 const fn row<S, A, H: Handler<S, A>>(pattern: &'static str, kind: Kind, _: &H) -> Route<S> {
     check_pattern(pattern);
-    assert!(H::PARAMS <= captures(pattern), "the handler takes more `Param`s than the pattern has parameters");
+    assert!(
+        H::PARAMS <= captures(pattern),
+        "the handler takes more `Param`s than the pattern has parameters"
+    );
     check_text(pattern);
     Route { pattern, kind, scope: "", reason: "", body: H::BODY, reply: H::REPLY, call: H::CALL }
 }

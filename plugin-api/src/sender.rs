@@ -91,7 +91,7 @@ impl Sender {
     pub fn send<P: Payload>(&self, path: impl AsRef<str>, body: P) -> Result<()> {
         body.with_bytes(&mut Vec::new(), |bytes, flags| {
             self.0.link.outside_send(path.as_ref(), RawBody::new(bytes, flags, P::SCHEMA.hash))
-        })?
+        })
     }
 
     /// Begins a request; it is sent by `.await` or [`OutsideAsk::wait`].
@@ -142,15 +142,20 @@ impl Sender {
         thread::Builder::new()
             .name("mycelia-replies".into())
             .spawn(move || inner.read_replies())
-            .map_err(|error| Error::failed(format!("cannot start the thread that takes replies: {error}")))
+            .map_err(|error| {
+                Error::failed(format!("cannot start the thread that takes replies: {error}"))
+            })
     }
 }
 
 impl Inner {
     /// Blocks in one host call at a time, and wakes whoever asked.
     fn read_replies(&self) {
-        while self.link.completion(|token, outcome, content| self.complete(token, outcome, content)) {}
-        let gone = Error::new(ErrorCode::Gone, "the subsystem has stopped").handled(crate::Handled::Unknown);
+        while self.link.completion(|token, outcome, content| self.complete(token, outcome, content))
+        {
+        }
+        let gone = Error::new(ErrorCode::Gone, "the subsystem has stopped")
+            .handled(crate::Handled::Unknown);
         let waiting = std::mem::take(&mut lock(&self.replies).waiting);
         waiting.into_values().for_each(|waiter| waiter.finish(Err(gone.clone())));
     }
@@ -158,7 +163,8 @@ impl Inner {
     fn complete(&self, token: u64, outcome: &Envelope, content: &[u8]) {
         let Some(waiter) = lock(&self.replies).waiting.remove(&token) else { return };
         waiter.finish(
-            outcome_error(outcome, content).map(|body| Answer { body: body.to_owned(), flags: outcome.flags }),
+            outcome_error(outcome, content)
+                .map(|body| Answer { body: body.to_owned(), flags: outcome.flags }),
         );
     }
 }
@@ -225,7 +231,7 @@ impl<A: AsRef<str>, P: Payload> OutsideAsk<'_, A, P> {
         let (sender, path, within) = (self.sender, self.path.as_ref(), self.within);
         self.body.with_bytes(&mut Vec::new(), |bytes, flags| {
             sender.begin(path, RawBody::new(bytes, flags, P::SCHEMA.hash), within)
-        })?
+        })
     }
 }
 

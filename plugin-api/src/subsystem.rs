@@ -80,7 +80,9 @@ pub trait State<S>: DeserializeOwned {
     fn migrate(from: u32, old: Saved<'_>) -> Result<Self> {
         let _ = old;
         let wanted = Self::SCHEMA;
-        Err(Error::invalid(format!("the state has the schema {from}, this build takes {wanted} and has no `migrate`")))
+        Err(Error::invalid(format!(
+            "the state has the schema {from}, this build takes {wanted} and has no `migrate`"
+        )))
     }
 }
 
@@ -93,7 +95,8 @@ impl Saved<'_> {
     /// # Errors
     /// `invalid` if it is not that.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T> {
-        rmp_serde::from_slice(self.0).map_err(|error| Error::invalid(format!("the saved state does not read: {error}")))
+        rmp_serde::from_slice(self.0)
+            .map_err(|error| Error::invalid(format!("the saved state does not read: {error}")))
     }
 }
 

@@ -43,10 +43,13 @@ impl Stop {
         let until = Instant::now() + limit;
         let mut state = self.0.lock();
         while !state.raised {
-            let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) else {
+            let Some(left) =
+                until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
+            else {
                 break;
             };
-            state = self.0.raised.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state =
+                self.0.raised.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         state.raised
     }
@@ -141,7 +144,9 @@ fn run(name: &str, sender: Sender, stop: Stop, work: impl FnOnce(Sender, Stop) -
     };
     drop(entered);
     match text {
-        Some(text) if ending.is_raised() => link.log(2, name, &format!("the thread `{name}` ended with {text}")),
+        Some(text) if ending.is_raised() => {
+            link.log(2, name, &format!("the thread `{name}` ended with {text}"))
+        }
         Some(text) => link.fault(&format!("the thread `{name}` ended with {text}")),
         None => {}
     }

@@ -24,10 +24,7 @@ pub(super) struct Check {
 }
 
 impl Check {
-    pub fn execute(
-        &self,
-        check: fn(&Path) -> Result<Config, Mistakes>,
-    ) -> Result<(), Failure> {
+    pub fn execute(&self, check: fn(&Path) -> Result<Config, Mistakes>) -> Result<(), Failure> {
         let checked = check(&self.file);
         match &checked {
             _ if self.json => {

@@ -18,10 +18,7 @@ pub(super) struct Inspect {
 }
 
 impl Inspect {
-    pub fn execute(
-        &self,
-        inspect: fn(&Path) -> anyhow::Result<Inspected>,
-    ) -> Result<(), Failure> {
+    pub fn execute(&self, inspect: fn(&Path) -> anyhow::Result<Inspected>) -> Result<(), Failure> {
         let Inspected { text, json } = inspect(&self.library)?;
         match self.json {
             true => output::json(json.to_string().as_bytes()),

@@ -43,7 +43,7 @@ pub(super) struct Ask {
     #[command(flatten)]
     message: Message,
 
-    /// How long the answer may take, such as 2s or 250ms [default: the host's ask_deadline].
+    /// Time for the answer, such as 250ms [default: the host's ask_deadline].
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     within: Option<Duration>,
 

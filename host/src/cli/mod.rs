@@ -52,9 +52,9 @@ pub fn main(seams: &Seams) -> ExitCode {
     }
 }
 
-/// Runs message-driven subsystems from shared libraries, and talks to the host that runs them.
+/// Runs message-driven subsystems from plugin libraries, and talks to the host that runs them.
 #[derive(Debug, Parser)]
-#[command(name = "mycelia", version, about, after_help = EXIT_CODES)]
+#[command(name = "mycelia", version, after_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -76,11 +76,11 @@ enum Command {
     Check(check::Check),
     /// Show what a plugin library says of itself, without executing it.
     Inspect(inspect::Inspect),
-    /// Show how a running host does.
+    /// Show what runs, how full its queues are, and where its messages went.
     Status(status::Show),
-    /// Send a message, and do not wait for anything.
+    /// Send a message to a subsystem.
     Send(message::Send),
-    /// Send a request, and print the reply.
+    /// Send a request to a subsystem, and print the reply.
     Ask(message::Ask),
     /// Stop a running host: its queues drain first.
     Stop(stop::Stop),

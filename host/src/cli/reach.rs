@@ -12,11 +12,12 @@ const TOKEN: &str = "MYCELIA_TOKEN";
 /// The options of every command that talks to a running host.
 #[derive(Args, Debug)]
 pub(super) struct Reach {
-    /// Where the host's control server listens.
-    #[arg(long, value_name = "ADDRESS", env = "MYCELIA_CONTROL", default_value = "127.0.0.1:7070")]
+    /// Address of the host.
+    #[arg(long, value_name = "ADDRESS", env = "MYCELIA_CONTROL", hide_env_values = true)]
+    #[arg(default_value = "127.0.0.1:7070")]
     pub control: Address,
 
-    /// A file with the host's token, if it is not in the place where this user's hosts put it.
+    /// File with its token [default: where this user's hosts put it].
     #[arg(long, value_name = "FILE")]
     pub token: Option<PathBuf>,
 }

@@ -115,8 +115,7 @@ fn counts(status: &Status) -> String {
         ]
         .map(|count| count.to_string());
         let name = name.clone();
-        let cells =
-            [name, accepted, handled, failed, dropped, expired, dead, rejected, denied];
+        let cells = [name, accepted, handled, failed, dropped, expired, dead, rejected, denied];
         rows.push(cells, Style::new());
     }
     rows.render()

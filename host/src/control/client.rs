@@ -188,7 +188,9 @@ impl Client {
         }
         let body = self.bytes(&mut response)?;
         match serde_json::from_slice(&body) {
-            Ok(error) if status == StatusCode::UNAUTHORIZED => Err(ClientError::Unauthorized(error)),
+            Ok(error) if status == StatusCode::UNAUTHORIZED => {
+                Err(ClientError::Unauthorized(error))
+            }
             Ok(error) => Err(ClientError::Refused(error)),
             Err(_) => Err(self.stranger(status)),
         }
@@ -221,9 +223,7 @@ impl Client {
 }
 
 fn is_unreachable(error: &ureq::Error) -> bool {
-    use io::ErrorKind::{
-        AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkUnreachable,
-    };
+    use io::ErrorKind::{AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkUnreachable};
     match error {
         ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => true,
         ureq::Error::Timeout(Timeout::Connect | Timeout::Resolve) => true,
@@ -251,7 +251,15 @@ mod tests {
         check("[::1]:7070", Some((7070, true)));
         check("10.0.0.1:7070", Some((7070, false)));
         check("localhost.example.org:7070", Some((7070, false)));
-        for bad in ["", "7070", ":7070", "localhost", "http://localhost:7070", "a@localhost:7070", "a:99999"] {
+        for bad in [
+            "",
+            "7070",
+            ":7070",
+            "localhost",
+            "http://localhost:7070",
+            "a@localhost:7070",
+            "a:99999",
+        ] {
             check(bad, None);
         }
     }

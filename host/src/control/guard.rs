@@ -87,7 +87,10 @@ pub(super) struct Authorized;
 impl FromRequestParts<Arc<Control>> for Authorized {
     type Rejection = Refusal;
 
-    async fn from_request_parts(parts: &mut Parts, control: &Arc<Control>) -> Result<Self, Refusal> {
+    async fn from_request_parts(
+        parts: &mut Parts,
+        control: &Arc<Control>,
+    ) -> Result<Self, Refusal> {
         control.guard.authorize(&parts.headers).map(|()| Authorized)
     }
 }

@@ -29,7 +29,8 @@ impl Query {
                 _ => return Err(format!("the query has an unknown parameter {name:?}")),
             }
         }
-        let path = path.ok_or("the query names no path; write ?path=kv://put/x, percent-encoded")?;
+        let path =
+            path.ok_or("the query names no path; write ?path=kv://put/x, percent-encoded")?;
         Ok(Self { path, within })
     }
 }
@@ -56,9 +57,10 @@ fn decode(value: &str) -> Result<String, String> {
 }
 
 fn has_whole_escapes(value: &str) -> bool {
-    value.split('%').skip(1).all(|rest| {
-        rest.len() >= 2 && rest.bytes().take(2).all(|byte| byte.is_ascii_hexdigit())
-    })
+    value
+        .split('%')
+        .skip(1)
+        .all(|rest| rest.len() >= 2 && rest.bytes().take(2).all(|byte| byte.is_ascii_hexdigit()))
 }
 
 #[cfg(test)]
@@ -69,7 +71,10 @@ mod tests {
         let found = Query::parse(query, true);
         match (found, expect) {
             (Ok(found), Ok((path, within))) => {
-                assert_eq!((found.path.as_str(), found.within), (path, within.map(Duration::from_millis)));
+                assert_eq!(
+                    (found.path.as_str(), found.within),
+                    (path, within.map(Duration::from_millis))
+                );
             }
             (Err(found), Err(part)) => assert!(found.contains(part), "{found}"),
             (found, expect) => panic!("{query}: {found:?} instead of {expect:?}"),

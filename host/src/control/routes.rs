@@ -144,10 +144,11 @@ async fn collect(mut body: Body) -> Result<Vec<u8>, Refusal> {
         let frame = frame.map_err(|error| Refusal::bad_request(format!("half a body: {error}")))?;
         let Ok(data) = frame.into_data() else { continue };
         length += data.len();
-        match length {
-            ..=BODY_LIMIT => kept.extend_from_slice(&data),
-            ..=PATIENCE_BYTES => {}
-            _ => break,
+        if length > PATIENCE_BYTES {
+            break;
+        }
+        if length <= BODY_LIMIT {
+            kept.extend_from_slice(&data);
         }
     }
     if length > BODY_LIMIT { Err(too_large()) } else { Ok(kept) }

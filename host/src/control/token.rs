@@ -180,9 +180,8 @@ fn user() -> u32 {
 
 /// Whether only this user, or root, can put a file there.
 fn is_safe(folder: &Path) -> bool {
-    fs::symlink_metadata(folder).is_ok_and(|found| {
-        found.is_dir() && found.uid() == user() && found.mode() & 0o077 == 0
-    })
+    fs::symlink_metadata(folder)
+        .is_ok_and(|found| found.is_dir() && found.uid() == user() && found.mode() & 0o077 == 0)
 }
 
 fn modified(file: &Path) -> Option<SystemTime> {

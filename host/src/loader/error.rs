@@ -87,7 +87,9 @@ pub enum LoadError {
         what: String,
     },
     /// It is for another machine.
-    #[error("{path} is built for {built_for}, this host is {host}; build it with --target {host}-unknown-linux-gnu")]
+    #[error(
+        "{path} is built for {built_for}, this host is {host}; build it with --target {host}-unknown-linux-gnu"
+    )]
     Architecture {
         /// The file.
         path: PathBuf,
@@ -97,7 +99,9 @@ pub enum LoadError {
         host: &'static str,
     },
     /// It is ELF, but of another kind.
-    #[error("{path} is {kind}, not a shared library; build it with crate-type = [\"cdylib\", \"rlib\"]")]
+    #[error(
+        "{path} is {kind}, not a shared library; build it with crate-type = [\"cdylib\", \"rlib\"]"
+    )]
     NotALibrary {
         /// The file.
         path: PathBuf,
@@ -105,7 +109,9 @@ pub enum LoadError {
         kind: &'static str,
     },
     /// It is a library like any other.
-    #[error("{path} has no Mycelia manifest: it is a library but no plugin; does it call export_subsystem!?")]
+    #[error(
+        "{path} has no Mycelia manifest: it is a library but no plugin; does it call export_subsystem!?"
+    )]
     NoManifest {
         /// The file.
         path: PathBuf,
@@ -131,14 +137,17 @@ pub enum LoadError {
     },
     /// A panic in it would end the host.
     #[error(
-        "{path} was built with panic = \"abort\" and cannot be contained; build it with panic = \"unwind\" in its profile"
+        "{path} was built with panic = \"abort\" and cannot be contained; \
+         build it with panic = \"unwind\" in its profile"
     )]
     PanicAborts {
         /// The file.
         path: PathBuf,
     },
     /// It exports no root module.
-    #[error("{path} has a manifest but does not export its functions ({symbol}); was it stripped of its symbols?")]
+    #[error(
+        "{path} has a manifest but does not export its functions, `{symbol}`; does a version script hide it?"
+    )]
     NoRootModule {
         /// The file.
         path: PathBuf,
@@ -147,7 +156,10 @@ pub enum LoadError {
     },
 
     /// The host has no place to load from.
-    #[error("cannot put {path} where it can be executed: {cause}; is {} full, or mounted noexec?", std::env::temp_dir().display())]
+    #[error(
+        "cannot put {path} where it can be executed: {cause}; is {} full, or mounted noexec?",
+        std::env::temp_dir().display()
+    )]
     Stage {
         /// The file.
         path: PathBuf,
@@ -163,7 +175,10 @@ pub enum LoadError {
         cause: String,
     },
     /// Its header is of another abi_stable.
-    #[error("{path} was built with another abi_stable than this host: {cause}; build it with mycelia-plugin {}", env!("CARGO_PKG_VERSION"))]
+    #[error(
+        "{path} was built with another abi_stable than this host: {cause}; build it with mycelia-plugin {}",
+        env!("CARGO_PKG_VERSION")
+    )]
     Header {
         /// The file.
         path: PathBuf,
@@ -171,7 +186,10 @@ pub enum LoadError {
         cause: String,
     },
     /// Its types differ although its version does not.
-    #[error("{path} has another layout of the ABI's types than this host although it names the same version: {difference}")]
+    #[error(
+        "{path} has another layout of the ABI's types than this host although it names the same version; \
+         build both from one source: {difference}"
+    )]
     Layout {
         /// The file.
         path: PathBuf,
@@ -179,7 +197,10 @@ pub enum LoadError {
         difference: String,
     },
     /// It does not give its functions.
-    #[error("{path} was loaded, but does not give its functions: {cause}; build it with mycelia-plugin {}", env!("CARGO_PKG_VERSION"))]
+    #[error(
+        "{path} was loaded, but does not give its functions: {cause}; build it with mycelia-plugin {}",
+        env!("CARGO_PKG_VERSION")
+    )]
     RootModule {
         /// The file.
         path: PathBuf,
@@ -194,15 +215,24 @@ impl LoadError {
         use LoadError::*;
         match self {
             NotFound { .. } => "find",
-            Unreadable { .. } | NotAFile { .. } | Empty { .. } | TooLarge { .. } | Changed { .. } => "read",
-            Stage { .. } | Refused { .. } | Header { .. } | Layout { .. } | RootModule { .. } => "load",
+            Unreadable { .. }
+            | NotAFile { .. }
+            | Empty { .. }
+            | TooLarge { .. }
+            | Changed { .. } => "read",
+            Stage { .. } | Refused { .. } | Header { .. } | Layout { .. } | RootModule { .. } => {
+                "load"
+            }
             _ => "preflight",
         }
     }
 
     /// Whether the file looks like one that is being written, so that it is worth reading again in a moment.
     pub fn is_incomplete(&self) -> bool {
-        matches!(self, LoadError::Empty { .. } | LoadError::Changed { .. } | LoadError::Incomplete { .. })
+        matches!(
+            self,
+            LoadError::Empty { .. } | LoadError::Changed { .. } | LoadError::Incomplete { .. }
+        )
     }
 }
 

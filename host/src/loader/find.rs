@@ -9,8 +9,10 @@ use std::{
 /// The folders in which plugins are looked for, first match first: those of `MYCELIA_PLUGIN_PATH`, the binary's own,
 /// and its `deps`, where `cargo test` leaves fresh libraries and nowhere else.
 pub fn search_path(env: Option<OsString>, binary: &Path) -> Vec<PathBuf> {
-    let named = env.iter().flat_map(std::env::split_paths).filter(|folder| !folder.as_os_str().is_empty());
-    let own = binary.parent().into_iter().flat_map(|folder| [folder.to_owned(), folder.join("deps")]);
+    let named =
+        env.iter().flat_map(std::env::split_paths).filter(|folder| !folder.as_os_str().is_empty());
+    let own =
+        binary.parent().into_iter().flat_map(|folder| [folder.to_owned(), folder.join("deps")]);
     named.chain(own).collect()
 }
 
@@ -25,7 +27,9 @@ pub fn find(plugin: &str, base: &Path, search: &[PathBuf]) -> Result<PathBuf, Lo
     }
     let file = format!("lib{plugin}.so");
     let found = search.iter().map(|folder| folder.join(&file)).find(|path| path.exists());
-    found.ok_or_else(|| not_found(plugin, &file, search, |name| plugin_name(name).map(str::to_owned)))
+    found.ok_or_else(|| {
+        not_found(plugin, &file, search, |name| plugin_name(name).map(str::to_owned))
+    })
 }
 
 fn find_path(plugin: &str, path: &Path) -> Result<PathBuf, LoadError> {
@@ -34,7 +38,9 @@ fn find_path(plugin: &str, path: &Path) -> Result<PathBuf, LoadError> {
     }
     let folder = path.parent().unwrap_or(Path::new("/"));
     let file = path.file_name().unwrap_or_default().to_string_lossy();
-    let beside = |name: &str| plugin_name(name).map(|_| Path::new(plugin).with_file_name(name).display().to_string());
+    let beside = |name: &str| {
+        plugin_name(name).map(|_| Path::new(plugin).with_file_name(name).display().to_string())
+    };
     Err(not_found(plugin, &file, &[folder.to_owned()], beside))
 }
 
@@ -51,7 +57,12 @@ fn not_found(
         .filter(|(likeness, _)| *likeness > ALIKE)
         .max_by(|(one, _), (other, _)| one.total_cmp(other))
         .map(|(_, suggestion)| suggestion);
-    LoadError::NotFound { plugin: plugin.into(), file: file.into(), folders: folders.to_vec(), suggestion }
+    LoadError::NotFound {
+        plugin: plugin.into(),
+        file: file.into(),
+        folders: folders.to_vec(),
+        suggestion,
+    }
 }
 
 /// Above it a name is taken for a mistyped other one; `mycelia_echo` and `mycelia_http` are below it.

@@ -51,9 +51,12 @@ impl Image {
 }
 
 fn open(path: &Path) -> Result<(File, Metadata), LoadError> {
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC).open(path);
+    let file =
+        OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC).open(path);
     let file = file.map_err(|cause| match cause.raw_os_error() {
-        Some(libc::ENXIO) => LoadError::NotAFile { path: path.into(), kind: "a socket or a device" },
+        Some(libc::ENXIO) => {
+            LoadError::NotAFile { path: path.into(), kind: "a socket or a device" }
+        }
         _ => unreadable(path, cause),
     })?;
     let metadata = file.metadata().map_err(|cause| unreadable(path, cause))?;

@@ -86,13 +86,20 @@ impl Inspection {
             0 => "none".into(),
             schema => format!("schema {schema}"),
         };
-        let head = [("abi", &*self.abi), ("hash", &self.hash), ("state", &state), ("panic", self.panic)];
+        let head =
+            [("abi", &*self.abi), ("hash", &self.hash), ("state", &state), ("panic", self.panic)];
         let head = head.iter().map(|(word, value)| [word, *value, ""].map(str::to_owned));
         let routes = self.routes.iter().map(|route| {
-            [shown(&route.pattern), shown(route.scope.as_deref().unwrap_or("-")), route.note.clone()]
+            [
+                shown(&route.pattern),
+                shown(route.scope.as_deref().unwrap_or("-")),
+                route.note.clone(),
+            ]
         });
-        let needs = self.needs.iter().map(|need| [shown(&need.scope), need.reason.clone(), String::new()]);
-        let mut text = format!("{} {}\n{}", printable(&self.name), printable(&self.version), table(head));
+        let needs =
+            self.needs.iter().map(|need| [shown(&need.scope), need.reason.clone(), String::new()]);
+        let mut text =
+            format!("{} {}\n{}", printable(&self.name), printable(&self.version), table(head));
         text += &titled("routes", table(routes));
         text += &titled("needs", table(needs));
         text
@@ -118,9 +125,12 @@ fn titled(title: &str, table: String) -> String {
 /// Indented rows, each column as wide as its widest cell.
 fn table(rows: impl Iterator<Item = [String; 3]>) -> String {
     let rows: Vec<[String; 3]> = rows.map(|row| row.map(|cell| printable(&cell))).collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let width =
+        |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let (first, second) = (width(0), width(1));
-    let line = |[one, two, three]: &[String; 3]| format!("  {one:first$}  {two:second$}  {three}").trim_end().to_owned();
+    let line = |[one, two, three]: &[String; 3]| {
+        format!("  {one:first$}  {two:second$}  {three}").trim_end().to_owned()
+    };
     rows.iter().map(|row| line(row) + "\n").collect()
 }
 

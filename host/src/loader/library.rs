@@ -43,14 +43,23 @@ impl Checked {
 
     pub(super) fn load_sealed(self, mut sealed: Sealed) -> Result<Library, LoadError> {
         while is_loaded(&sealed.path()) {
-            sealed = sealed.renumber().map_err(|cause| LoadError::Stage { path: self.path().into(), cause })?;
+            sealed = sealed
+                .renumber()
+                .map_err(|cause| LoadError::Stage { path: self.path().into(), cause })?;
         }
         // Declared after `sealed`, so that it is dropped before it on the way out, too.
         let handle = open(&sealed.path(), self.path())?;
         sealed.unlink();
         let module = module(&handle, self.path())?;
         let (hash, path) = (self.hash().into(), self.path().into());
-        Ok(Library { module, _handle: handle, _sealed: sealed, manifest: self.manifest, hash, path })
+        Ok(Library {
+            module,
+            _handle: handle,
+            _sealed: sealed,
+            manifest: self.manifest,
+            hash,
+            path,
+        })
     }
 }
 
@@ -88,14 +97,18 @@ pub(super) fn open(sealed: &Path, path: &Path) -> Result<Handle, LoadError> {
     let handle = unsafe { Handle::open(Some(sealed), RTLD_NOW | RTLD_LOCAL) };
     handle.map_err(|error| {
         let text = std::error::Error::source(&error).unwrap_or(&error).to_string();
-        LoadError::Refused { path: path.into(), cause: text.replace(&*sealed.to_string_lossy(), "it") }
+        LoadError::Refused {
+            path: path.into(),
+            cause: text.replace(&*sealed.to_string_lossy(), "it"),
+        }
     })
 }
 
 /// The root module of a library. Errors are made into text here: they point into the library, which may go.
 fn module(handle: &Handle, path: &Path) -> Result<Module_Ref, LoadError> {
     let header = header(handle, path)?;
-    check_layout(header).map_err(|difference| LoadError::Layout { path: path.into(), difference })?;
+    check_layout(header)
+        .map_err(|difference| LoadError::Layout { path: path.into(), difference })?;
     // SAFETY: the layout was checked in the line before.
     let module = unsafe { header.init_root_module_with_unchecked_layout::<Module_Ref>() };
     module.map_err(|error| LoadError::RootModule { path: path.into(), cause: error.to_string() })
@@ -106,8 +119,11 @@ fn header(handle: &Handle, path: &Path) -> Result<&'static LibHeader, LoadError>
     // A symbol can resolve to null, which the option takes up.
     let symbol = unsafe { handle.get::<Option<AbiHeaderRef>>(ROOT_MODULE_LOADER_NAME_WITH_NUL) };
     let header = symbol.ok().and_then(|symbol| *symbol);
-    let header = header.ok_or(LoadError::NoRootModule { path: path.into(), symbol: ROOT_MODULE_LOADER_NAME })?;
-    header.upgrade().map_err(|error| LoadError::Header { path: path.into(), cause: error.to_string() })
+    let header = header
+        .ok_or(LoadError::NoRootModule { path: path.into(), symbol: ROOT_MODULE_LOADER_NAME })?;
+    header
+        .upgrade()
+        .map_err(|error| LoadError::Header { path: path.into(), cause: error.to_string() })
 }
 
 /// The globals are thrown away: abi_stable's own would keep pointers into the library beyond its life.
@@ -115,5 +131,13 @@ fn check_layout(header: &LibHeader) -> Result<(), String> {
     let layout = header.layout().ok_or("it was built without one")?;
     let globals = CheckingGlobals::new();
     check_layout_compatibility_with_globals(<Module_Ref as StableAbi>::LAYOUT, layout, &globals)
-        .map_err(|errors| errors.to_string())
+        .map_err(|errors| summary(&errors.to_string()))
+}
+
+/// The first differences, in a line: the whole text describes both modules, over pages.
+fn summary(text: &str) -> String {
+    const MOST: usize = 400;
+    let errors = text.find("\nError:").map_or(text, |start| &text[start..]);
+    let words: Vec<&str> = errors.split_whitespace().collect();
+    words.join(" ").chars().take(MOST).collect()
 }

@@ -70,7 +70,9 @@ pub(super) fn examine(path: &Path, bytes: &[u8]) -> Result<Manifest, LoadError> 
 /// Whether this host can run it.
 pub(super) fn admit(path: &Path, manifest: &Manifest) -> Result<(), LoadError> {
     match manifest.abi {
-        built_for if !is_spoken(built_for) => Err(LoadError::AbiVersion { path: path.into(), built_for }),
+        built_for if !is_spoken(built_for) => {
+            Err(LoadError::AbiVersion { path: path.into(), built_for })
+        }
         _ if !manifest.unwinds => Err(LoadError::PanicAborts { path: path.into() }),
         _ => Ok(()),
     }
@@ -106,10 +108,10 @@ impl<'a> Elf<'a> {
     fn check_complete(&self) -> Result<(), LoadError> {
         for segment in self.segments()? {
             let (start, size) = segment.file_range(LE);
-            self.check_range("a segment", start, size)?;
+            self.check_range("a segment ends", start, size)?;
         }
         for (start, size) in self.sections()?.iter().filter_map(|section| section.file_range(LE)) {
-            self.check_range("a section", start, size)?;
+            self.check_range("a section ends", start, size)?;
         }
         Ok(())
     }
@@ -118,17 +120,19 @@ impl<'a> Elf<'a> {
         let length = self.bytes.len() as u64;
         match start.checked_add(size) {
             Some(end) if end <= length => Ok(()),
-            Some(end) => {
-                Err(LoadError::Incomplete { path: self.path.into(), what: format!("{what} ends at byte {end} of {length}") })
-            }
-            None => Err(malformed(self.path, format!("{what} ends beyond any file"))),
+            Some(end) => Err(LoadError::Incomplete {
+                path: self.path.into(),
+                what: format!("{what} at byte {end} of {length}"),
+            }),
+            None => Err(malformed(self.path, format!("{what} beyond any file"))),
         }
     }
 
     fn segments(&self) -> Result<&'a [elf::ProgramHeader64<LittleEndian>], LoadError> {
-        let count = self.header.phnum(LE, self.bytes).map_err(|error| malformed(self.path, error))?;
+        let count =
+            self.header.phnum(LE, self.bytes).map_err(|error| malformed(self.path, error))?;
         let size = u64::from(count) * size_of::<elf::ProgramHeader64<LittleEndian>>() as u64;
-        self.check_range("the table of segments", self.header.e_phoff(LE), size)?;
+        self.check_range("the program headers end", self.header.e_phoff(LE), size)?;
         self.header.program_headers(LE, self.bytes).map_err(|error| malformed(self.path, error))
     }
 
@@ -136,9 +140,10 @@ impl<'a> Elf<'a> {
         const EACH: u64 = size_of::<elf::SectionHeader64<LittleEndian>>() as u64;
         let start = self.header.e_shoff(LE);
         // The count itself may lie in the first of them.
-        self.check_range("the table of sections", start, if start == 0 { 0 } else { EACH })?;
-        let count = self.header.shnum(LE, self.bytes).map_err(|error| malformed(self.path, error))?;
-        self.check_range("the table of sections", start, u64::from(count) * EACH)?;
+        self.check_range("the section headers end", start, if start == 0 { 0 } else { EACH })?;
+        let count =
+            self.header.shnum(LE, self.bytes).map_err(|error| malformed(self.path, error))?;
+        self.check_range("the section headers end", start, u64::from(count) * EACH)?;
         self.header.sections(LE, self.bytes).map_err(|error| malformed(self.path, error))
     }
 
@@ -147,7 +152,7 @@ impl<'a> Elf<'a> {
         let kind = match self.header.e_type(LE) {
             elf::ET_DYN => match self.dynamic_flags()? {
                 None => "a library without a dynamic section",
-                Some(flags) if flags & elf::DF_1_PIE.0 as u64 != 0 => "an executable",
+                Some(flags) if flags & elf::DF_1_PIE.0 != 0 => "an executable",
                 Some(_) => return Ok(()),
             },
             elf::ET_EXEC => "an executable",
@@ -161,7 +166,9 @@ impl<'a> Elf<'a> {
     /// `DT_FLAGS_1`, 0 if it has none; nothing if there is no dynamic section.
     fn dynamic_flags(&self) -> Result<Option<u64>, LoadError> {
         for segment in self.segments()? {
-            if let Some(entries) = segment.dynamic(LE, self.bytes).map_err(|error| malformed(self.path, error))? {
+            if let Some(entries) =
+                segment.dynamic(LE, self.bytes).map_err(|error| malformed(self.path, error))?
+            {
                 let flags = entries.iter().find(|entry| entry.d_tag(LE) == elf::DT_FLAGS_1);
                 return Ok(Some(flags.map_or(0, |entry| entry.d_val(LE))));
             }
@@ -174,7 +181,9 @@ impl<'a> Elf<'a> {
             .ok_or_else(|| LoadError::NoManifest { path: self.path.into() })?;
         let text = section.data(LE, self.bytes).map_err(|error| malformed(self.path, error))?;
         parse_manifest(text).map_err(|fault| match fault {
-            ManifestFault::OtherAbi(built_for) => LoadError::AbiVersion { path: self.path.into(), built_for },
+            ManifestFault::OtherAbi(built_for) => {
+                LoadError::AbiVersion { path: self.path.into(), built_for }
+            }
             ManifestFault::Damaged(what) => LoadError::Manifest { path: self.path.into(), what },
         })
     }
@@ -210,9 +219,10 @@ fn check_magic(path: &Path, bytes: &[u8]) -> Result<(), LoadError> {
         () if magic.is_empty() => Err(LoadError::Empty { path: path.into() }),
         () if elf::ELFMAG.starts_with(magic) => Ok(()),
         // Some linkers write the header last.
-        () if magic.iter().all(|&byte| byte == 0) => {
-            Err(LoadError::Incomplete { path: path.into(), what: "its header is still blank".into() })
-        }
+        () if magic.iter().all(|&byte| byte == 0) => Err(LoadError::Incomplete {
+            path: path.into(),
+            what: "its header is still blank".into(),
+        }),
         () if is_text(bytes) => Err(LoadError::Text { path: path.into() }),
         () => Err(LoadError::NotElf { path: path.into() }),
     }

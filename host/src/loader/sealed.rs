@@ -29,7 +29,9 @@ impl Sealed {
     /// Seals the bytes, in memory if the system executes it. `label` is shown in the process's maps.
     pub fn new(label: &str, bytes: &[u8]) -> io::Result<Sealed> {
         match Sealed::in_memory(label, bytes) {
-            Err(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::Unsupported) => {
+            Err(error)
+                if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::Unsupported) =>
+            {
                 Sealed::in_file(label, bytes)
             }
             result => result,
@@ -49,9 +51,17 @@ impl Sealed {
     }
 
     pub fn in_file(label: &str, bytes: &[u8]) -> io::Result<Sealed> {
-        let folder = tempfile::Builder::new().prefix("mycelia-").permissions(Permissions::from_mode(0o700)).tempdir()?;
-        let path = folder.path().join(format!("{}.so", label.replace(['/', '\0'], "_")));
-        OpenOptions::new().write(true).create_new(true).mode(0o500).open(&path)?.write_all(bytes)?;
+        let folder = tempfile::Builder::new()
+            .prefix("mycelia-")
+            .permissions(Permissions::from_mode(0o700))
+            .tempdir()?;
+        let path = folder.path().join(format!("{}.so", label.replace('\0', "").replace('/', "_")));
+        OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o500)
+            .open(&path)?
+            .write_all(bytes)?;
         Ok(Sealed::File { folder: Some(folder), path })
     }
 
@@ -89,10 +99,11 @@ fn create_memory(label: &str) -> io::Result<File> {
     // SAFETY: the name ends with a zero byte.
     let create = |flags| check(unsafe { libc::memfd_create(name.as_ptr(), flags) });
     // Systems before 6.3 do not know the last flag, and execute any memfd.
-    let descriptor = create(flags | libc::MFD_EXEC).or_else(|error| match error.raw_os_error() {
-        Some(libc::EINVAL) => create(flags),
-        _ => Err(error),
-    })?;
+    let descriptor =
+        create(flags | libc::MFD_EXEC).or_else(|error| match error.raw_os_error() {
+            Some(libc::EINVAL) => create(flags),
+            _ => Err(error),
+        })?;
     // SAFETY: the system just made it, for us.
     Ok(unsafe { File::from_raw_fd(descriptor) })
 }
@@ -108,7 +119,9 @@ fn check_executable(memory: &File) -> io::Result<()> {
     const LENGTH: usize = 1;
     let protection = libc::PROT_READ | libc::PROT_EXEC;
     // SAFETY: the system chooses the place, so nothing that is mapped is replaced.
-    let place = unsafe { libc::mmap(ptr::null_mut(), LENGTH, protection, libc::MAP_PRIVATE, memory.as_raw_fd(), 0) };
+    let place = unsafe {
+        libc::mmap(ptr::null_mut(), LENGTH, protection, libc::MAP_PRIVATE, memory.as_raw_fd(), 0)
+    };
     if place == libc::MAP_FAILED {
         return Err(io::Error::last_os_error());
     }

@@ -76,7 +76,11 @@ fn patched(old: &str, new: &str) -> Vec<u8> {
 }
 
 fn places(bytes: &[u8], text: &[u8]) -> impl Iterator<Item = usize> {
-    bytes.windows(text.len()).enumerate().filter(move |(_, window)| *window == text).map(|(place, _)| place)
+    bytes
+        .windows(text.len())
+        .enumerate()
+        .filter(move |(_, window)| *window == text)
+        .map(|(place, _)| place)
 }
 
 /// Where the file has what preflight reads: its headers, and the sections of this kind.
@@ -85,8 +89,11 @@ fn read_by_preflight(bytes: &[u8]) -> Vec<Range<usize>> {
     let sections = header.sections(LE, bytes).unwrap();
     let names = [".mycelia", ".dynsym", ".dynstr", ".dynamic", ".shstrtab"].map(str::as_bytes);
     let range = |start: u64, size: u64| start as usize..(start + size) as usize;
-    let read = sections.iter().filter(|section| names.contains(&sections.section_name(LE, section).unwrap()));
-    let read = read.filter_map(|section| section.file_range(LE)).map(|(start, size)| range(start, size));
+    let read = sections
+        .iter()
+        .filter(|section| names.contains(&sections.section_name(LE, section).unwrap()));
+    let read =
+        read.filter_map(|section| section.file_range(LE)).map(|(start, size)| range(start, size));
     let headers = [range(0, 64 + 56 * 16), range(header.e_shoff(LE), 64 * sections.len() as u64)];
     headers.into_iter().chain(read).collect()
 }
@@ -124,7 +131,7 @@ fn two_loads_of_one_library_are_independent() {
 fn the_label_is_in_the_maps() {
     let checked = Image::read(&plugin("mycelia_echo")).unwrap().preflight().unwrap();
     let _library = checked.load("label\0led@7").unwrap();
-    assert!(fs::read_to_string("/proc/self/maps").unwrap().contains("/memfd:labelled@7 (deleted)"));
+    assert!(fs::read_to_string("/proc/self/maps").unwrap().contains("labelled@7"));
 }
 
 #[test]
@@ -139,7 +146,10 @@ fn a_replaced_file_gives_the_new_library() {
     let renamed = load(&path);
     let names = [&old, &overwritten, &renamed].map(|library| &*library.manifest().name);
     assert_eq!(names, ["mycelia-echo", "mycelia-counter", "mycelia-echo"]);
-    assert_eq!([&old, &overwritten, &renamed].map(|library| library.module().abilities()), [0, HAS_STATE, 0]);
+    assert_eq!(
+        [&old, &overwritten, &renamed].map(|library| library.module().abilities()),
+        [0, HAS_STATE, 0]
+    );
 }
 
 #[test]
@@ -161,7 +171,8 @@ fn a_dropped_library_leaves_its_path_to_the_next() {
 
 #[test]
 fn a_path_that_dlopen_answers_with_an_older_library_is_passed_over() {
-    let older = Sealed::in_memory("older@1", &echo()).unwrap();
+    // A system that executes no memory has no such paths.
+    let Ok(older) = Sealed::in_memory("older@1", &echo()) else { return };
     let taken = older.path();
     let _mapped = library::open(&taken, Path::new("older")).unwrap();
     drop(older);
@@ -170,7 +181,12 @@ fn a_path_that_dlopen_answers_with_an_older_library_is_passed_over() {
     let mut others: Vec<Sealed> = Vec::new();
     let again = (0..8).find_map(|_| {
         let sealed = Sealed::in_memory("newer@1", &fs::read(&counter).unwrap()).unwrap();
-        if sealed.path() == taken { Some(sealed) } else { others.push(sealed); None }
+        if sealed.path() == taken {
+            Some(sealed)
+        } else {
+            others.push(sealed);
+            None
+        }
     });
     let Some(again) = again else { return };
     let newer = Image::read(&counter).unwrap().preflight().unwrap().load_sealed(again).unwrap();
@@ -226,7 +242,11 @@ fn what_is_no_library_says_what_it_is() {
     check(b"PK\x03\x04\0\0", "preflight", "FILE is not a shared library: it has no ELF header");
     check(&[0; 4096], "preflight", "FILE is not complete: its header is still blank");
     check(b"\x7fE", "preflight", "FILE is not complete: its header ends at byte 64 of 2;");
-    check_path(&std::env::current_exe().unwrap(), "preflight", "is an executable, not a shared library");
+    check_path(
+        &std::env::current_exe().unwrap(),
+        "preflight",
+        "is an executable, not a shared library",
+    );
 }
 
 #[test]
@@ -236,35 +256,75 @@ fn other_kinds_of_elf_are_refused() {
         bytes[place..][..value.len()].copy_from_slice(value);
         bytes
     };
-    check(&with(18, &[183, 0]), "preflight", "is built for aarch64, this host is x86_64; build it with --target x86_64-");
+    check(
+        &with(18, &[183, 0]),
+        "preflight",
+        "is built for aarch64, this host is x86_64; build it with --target x86_64-",
+    );
     check(&with(4, &[1]), "preflight", "is built for another machine (32-bit, number 62)");
     check(&with(5, &[2]), "preflight", "is built for another machine (64-bit, number 15872)");
-    check(&with(16, &[1]), "preflight", "is an object file, not a shared library; build it with crate-type");
+    check(
+        &with(16, &[1]),
+        "preflight",
+        "is an object file, not a shared library; build it with crate-type",
+    );
     check(&with(16, &[2]), "preflight", "is an executable");
     check(&with(16, &[4]), "preflight", "is a core dump");
-    check(&with(40, &[0xff; 8]), "preflight", "the table of sections ends beyond any file");
+    check(&with(40, &[0xff; 8]), "preflight", "the section headers end beyond any file");
     check(&with(58, &[1]), "preflight", "Invalid ELF section header entry size");
 }
 
 #[test]
 fn a_library_that_is_no_plugin_is_refused() {
     let maps = fs::read_to_string("/proc/self/maps").unwrap();
-    let libc = maps.split_whitespace().find(|word| word.contains("/libc.so")).expect("the tests are linked with libc");
-    check_path(Path::new(libc), "preflight", "FILE has no Mycelia manifest: it is a library but no plugin; does it call");
-    check(&patched("_1as_0lib_1header", "_1as_0lib_1footer"), "preflight", "does not export its functions (_1as_0lib_1h");
+    let libc = maps
+        .split_whitespace()
+        .find(|word| word.contains("/libc.so"))
+        .expect("the tests are linked with libc");
+    check_path(
+        Path::new(libc),
+        "preflight",
+        "FILE has no Mycelia manifest: it is a library but no plugin; does it call",
+    );
+    check(
+        &patched("_1as_0lib_1header", "_1as_0lib_1footer"),
+        "preflight",
+        "does not export its functions, `_1as_0lib_1h",
+    );
 }
 
 #[test]
 fn a_manifest_decides() {
-    let with_abi = |version: &str| patched(&format!("{MAGIC}\t0\t1\n"), &format!("{MAGIC}\t{version}\n"));
+    let with_abi =
+        |version: &str| patched(&format!("{MAGIC}\t0\t1\n"), &format!("{MAGIC}\t{version}\n"));
     let built = "FILE was built for ABI";
-    check(&with_abi("0\t9"), "preflight", &format!("{built} 0.9, this host speaks 0.1; build it with mycelia-plugin 0.1"));
+    check(
+        &with_abi("0\t9"),
+        "preflight",
+        &format!("{built} 0.9, this host speaks 0.1; build it with mycelia-plugin 0.1"),
+    );
     check(&with_abi("1\t0"), "preflight", &format!("{built} 1.0, this host speaks 0.1"));
-    check(&patched("panic\tunwind", "panic\tabort\0"), "preflight", "panic = \"abort\" and cannot be contained; build it");
-    check(&patched(MAGIC, "mycelia-manifesT"), "preflight", "manifest is damaged: it does not begin as a manifest does");
+    check(
+        &patched("panic\tunwind", "panic\tabort\0"),
+        "preflight",
+        "panic = \"abort\" and cannot be contained; build it",
+    );
+    check(
+        &patched(MAGIC, "mycelia-manifesT"),
+        "preflight",
+        "manifest is damaged: it does not begin as a manifest does",
+    );
     check(&patched("\nend\n", "\nEnd\n"), "preflight", "manifest is damaged: it ends too early");
-    check(&patched("name\tmycelia-echo", "nama\tmycelia-echo"), "preflight", "damaged: it has no name or no version");
-    check(&patched("name\tmycelia-echo", "name\tmycelia\techo"), "preflight", "damaged: its line `name");
+    check(
+        &patched("name\tmycelia-echo", "nama\tmycelia-echo"),
+        "preflight",
+        "damaged: it has no name or no version",
+    );
+    check(
+        &patched("name\tmycelia-echo", "name\tmycelia\techo"),
+        "preflight",
+        "damaged: its line `name",
+    );
 }
 
 #[test]
@@ -284,18 +344,29 @@ fn a_later_abi_with_another_manifest_is_told_as_such() {
 
 #[test]
 fn what_the_loader_refuses_is_told_in_its_words() {
-    check(&patched("libc.so.6\0", "libx.so.6\0"), "load", "the loader refused it: libx.so.6: cannot open shared object");
+    check(
+        &patched("libc.so.6\0", "libx.so.6\0"),
+        "load",
+        "the loader refused it: libx.so.6: cannot open shared object",
+    );
 }
 
 #[test]
 fn another_abi_stable_is_refused() {
-    let magic = String::from_utf8(abi_stable::library::AbiHeader::VALUE.magic_string.to_vec()).unwrap();
-    check(&patched(&magic, &magic.replacen('a', "A", 1)), "load", "FILE was built with another abi_stable than this host");
+    let magic =
+        String::from_utf8(abi_stable::library::AbiHeader::VALUE.magic_string.to_vec()).unwrap();
+    check(
+        &patched(&magic, &magic.replacen('a', "A", 1)),
+        "load",
+        "FILE was built with another abi_stable than this host",
+    );
 }
 
 #[test]
 fn another_layout_under_the_same_version_is_refused() {
-    check(&patched("abilities", "abilitieS"), "load", "FILE has another layout of the ABI's types than this host");
+    let bytes = patched("abilities", "abilitieS");
+    check(&bytes, "load", "FILE has another layout of the ABI's types than this host although it");
+    check(&bytes, "load", "one source: Error:unexpected field Expected: field_name:abilities type");
 }
 
 #[test]
@@ -344,19 +415,24 @@ fn many_flipped_bytes_never_panic() {
 
 #[test]
 fn names_are_found_in_order() {
-    let (one, two) = (folder_with(&[("libkv.so", b"")]), folder_with(&[("libkv.so", b""), ("libhttp.so", b"")]));
+    let (one, two) =
+        (folder_with(&[("libkv.so", b"")]), folder_with(&[("libkv.so", b""), ("libhttp.so", b"")]));
     let search = [one.path().to_owned(), two.path().to_owned()];
     assert_eq!(find("kv", Path::new("/"), &search).unwrap(), one.path().join("libkv.so"));
     assert_eq!(find("http", Path::new("/"), &search).unwrap(), two.path().join("libhttp.so"));
     assert_eq!(find("./libhttp.so", two.path(), &[]).unwrap(), two.path().join("./libhttp.so"));
-    assert_eq!(find("libhttp.so", two.path(), &search[..1]).unwrap(), two.path().join("libhttp.so"));
+    assert_eq!(
+        find("libhttp.so", two.path(), &search[..1]).unwrap(),
+        two.path().join("libhttp.so")
+    );
     let absolute = two.path().join("libhttp.so");
     assert_eq!(find(absolute.to_str().unwrap(), Path::new("/none"), &[]).unwrap(), absolute);
 }
 
 #[test]
 fn a_name_that_is_not_found_is_told_with_what_is_there() {
-    let folder = folder_with(&[("libmycelia_kv.so", b""), ("libmycelia_http.so", b""), ("notes.txt", b"")]);
+    let folder =
+        folder_with(&[("libmycelia_kv.so", b""), ("libmycelia_http.so", b""), ("notes.txt", b"")]);
     let search = [PathBuf::from("/nowhere"), folder.path().to_owned()];
     let said = |name: &str| {
         let error = find(name, folder.path(), &search).unwrap_err();
@@ -365,20 +441,34 @@ fn a_name_that_is_not_found_is_told_with_what_is_there() {
     };
     assert_eq!(
         said("mycelia_vk"),
-        "cannot find the plugin `mycelia_vk`: there is no libmycelia_vk.so in /nowhere, FOLDER; did you mean `mycelia_kv`?"
+        "cannot find the plugin `mycelia_vk`: there is no libmycelia_vk.so in /nowhere, FOLDER; \
+         did you mean `mycelia_kv`?"
     );
     assert!(said("kv").ends_with("did you mean `mycelia_kv`?"));
     assert!(said("mycelia-http").ends_with("did you mean `mycelia_http`?"));
-    assert!(said("mycelia_echo").ends_with("; build it, or name its folder in MYCELIA_PLUGIN_PATH"));
-    assert!(said("./libmycelia_htp.so").ends_with("in FOLDER; did you mean `./libmycelia_http.so`?"));
-    assert!(find("kv", Path::new("/"), &[]).unwrap_err().to_string().contains("set MYCELIA_PLUGIN_PATH"));
+    assert!(
+        said("mycelia_echo").ends_with("; build it, or name its folder in MYCELIA_PLUGIN_PATH")
+    );
+    assert!(
+        said("./libmycelia_htp.so").ends_with("in FOLDER; did you mean `./libmycelia_http.so`?")
+    );
+    assert!(
+        find("kv", Path::new("/"), &[])
+            .unwrap_err()
+            .to_string()
+            .contains("set MYCELIA_PLUGIN_PATH")
+    );
 }
 
 #[test]
 fn the_search_path_begins_with_the_environment() {
-    let folders = |env: Option<&str>| search_path(env.map(OsString::from), Path::new("/opt/bin/mycelia"));
+    let folders =
+        |env: Option<&str>| search_path(env.map(OsString::from), Path::new("/opt/bin/mycelia"));
     assert_eq!(folders(None), ["/opt/bin", "/opt/bin/deps"].map(PathBuf::from));
-    assert_eq!(folders(Some("/a::/b")), ["/a", "/b", "/opt/bin", "/opt/bin/deps"].map(PathBuf::from));
+    assert_eq!(
+        folders(Some("/a::/b")),
+        ["/a", "/b", "/opt/bin", "/opt/bin/deps"].map(PathBuf::from)
+    );
 }
 
 #[test]
@@ -390,13 +480,16 @@ fn inspect_tells_what_a_library_says() {
     assert_eq!(
         serde_json::to_string(&inspection).unwrap(),
         format!(
-            r#"{{"name":"mycelia-echo","version":"{version}","abi":"0.1","hash":"{hash}","routes":[{{"pattern":"","scope":null}},{{"pattern":"{{*path}}","scope":null}}],"needs":[],"state_schema":0,"panic":"unwind"}}"#
+            r#"{{"name":"mycelia-echo","version":"{version}","abi":"0.1","hash":"{hash}",{}{}}}"#,
+            r#""routes":[{"pattern":"","scope":null},{"pattern":"{*path}","scope":null}],"#,
+            r#""needs":[],"state_schema":0,"panic":"unwind""#
         )
     );
     assert_eq!(
         inspection.to_text(),
         format!(
-            "mycelia-echo {version}\n  abi    0.1\n  hash   {hash}\n  state  none\n  panic  unwind\nroutes\n  (empty)  -\n  {{*path}}  -\n"
+            "mycelia-echo {version}\n  abi    0.1\n  hash   {hash}\n  state  none\n  panic  unwind\n\
+             routes\n  (empty)  -\n  {{*path}}  -\n"
         )
     );
 }
@@ -419,8 +512,14 @@ fn a_table_is_safe_for_a_terminal() {
         version: "1.0.0".into(),
         abi: "0.1".into(),
         hash: "ab".into(),
-        routes: vec![route("add/{name}", Some("write"), "to count"), route("r", None, "every 10s, by its own timer")],
-        needs: vec![InspectionNeed { scope: "kv:write".into(), reason: "to keep the totals".into() }],
+        routes: vec![
+            route("add/{name}", Some("write"), "to count"),
+            route("r", None, "every 10s, by its own timer"),
+        ],
+        needs: vec![InspectionNeed {
+            scope: "kv:write".into(),
+            reason: "to keep the totals".into(),
+        }],
         state_schema: 2,
         panic: "unwind",
     };

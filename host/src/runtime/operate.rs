@@ -12,7 +12,7 @@ use crate::{
 };
 use mycelia_kernel::{ids::SubsystemId, path::Path};
 use mycelia_plugin::{
-    Error, ErrorCode, Handled, Result,
+    ErrorCode, ErrorParts, Handled, Result,
     abi::{flags, host::BodyRef},
 };
 use std::{
@@ -55,12 +55,13 @@ impl Runtime {
             let is_json = outcome.flags & flags::ENCODING == flags::JSON;
             return Ok(OperatorReply { body: body.to_vec(), is_json });
         }
-        Err(Error {
+        Err(ErrorParts {
             code: ErrorCode::from_number(code),
             text: String::from_utf8_lossy(body).into_owned(),
             handled: handled_of(handled),
             retry_after: (outcome.deadline > 0).then(|| Duration::from_nanos(outcome.deadline)),
-        })
+        }
+        .into())
     }
 
     /// Resolves a path for the operator and makes the message.

@@ -38,6 +38,14 @@ impl Runtime {
         started
     }
 
+    /// Starts every subsystem for a host that is driven by [`Runtime::work_once`] alone, as in measurements.
+    ///
+    /// # Errors
+    /// If a required subsystem does not start.
+    pub fn start_without_workers(&'static self) -> Result<(), StartError> {
+        self.start_all(&mut Caretaker::new(self))
+    }
+
     /// Timers end, gateways stop, queues drain until they are empty or time is up, the rest is dead.
     fn end(&self, caretaker: &mut Caretaker) {
         self.stopping.store(true, Ordering::Relaxed);

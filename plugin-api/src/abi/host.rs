@@ -3,7 +3,7 @@
 //! The host and the testkit are the two that implement [`Host`].
 
 use super::{shim::panic_text, *};
-use crate::{Error, ErrorCode, Handled, Result};
+use crate::{Error, ErrorCode, ErrorParts, Handled, Result};
 use abi_stable::prefix_type::WithMetadata;
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -50,13 +50,24 @@ pub trait Host: Send + Sync + 'static {
     type Turn;
 
     /// Resolves a path for the turn's subsystem; appends its encoded parameters to `prefix`.
-    fn resolve(&self, turn: &mut Self::Turn, path: &str, prefix: &mut Vec<u8>) -> Result<RawRecipient>;
+    fn resolve(
+        &self,
+        turn: &mut Self::Turn,
+        path: &str,
+        prefix: &mut Vec<u8>,
+    ) -> Result<RawRecipient>;
     /// Lends a block for a message that will come by the outbox.
     fn reserve(&self, turn: &mut Self::Turn, length: usize) -> Result<RawBlock>;
     /// Sends what is in the outbox, and empties it.
     fn publish(&self, turn: &mut Self::Turn, outbox: &mut OutboxBuffer);
     /// Sends one message at once.
-    fn send(&self, turn: &mut Self::Turn, to: &RawRecipient, prefix: &[u8], body: BodyRef<'_>) -> Result<()>;
+    fn send(
+        &self,
+        turn: &mut Self::Turn,
+        to: &RawRecipient,
+        prefix: &[u8],
+        body: BodyRef<'_>,
+    ) -> Result<()>;
     /// Sends a request, by the outbox or at once, as the recipient has it.
     fn ask(
         &self,
@@ -68,9 +79,16 @@ pub trait Host: Send + Sync + 'static {
         how: AskSpec<'_>,
     ) -> Result<()>;
     /// Sets a timer.
-    fn after(&self, turn: &mut Self::Turn, delay: u64, path: &str, body: BodyRef<'_>) -> Result<()>;
+    fn after(&self, turn: &mut Self::Turn, delay: u64, path: &str, body: BodyRef<'_>)
+    -> Result<()>;
     /// Answers a request; within a turn the answer waits for the commit. Request 0 is a failure that nobody waits for.
-    fn respond(&self, turn: Option<&mut Self::Turn>, handle: u64, request: u64, answer: AnswerRef<'_>);
+    fn respond(
+        &self,
+        turn: Option<&mut Self::Turn>,
+        handle: u64,
+        request: u64,
+        answer: AnswerRef<'_>,
+    );
     /// An instance has restored the responder of a request: it will answer it.
     fn hold(&self, handle: u64, request: u64) {
         let _ = (handle, request);
@@ -88,7 +106,14 @@ pub trait Host: Send + Sync + 'static {
     /// Sends from an own thread.
     fn outside_send(&self, handle: u64, path: &str, body: BodyRef<'_>) -> Result<()>;
     /// Asks from an own thread.
-    fn outside_ask(&self, handle: u64, path: &str, body: BodyRef<'_>, within: u64, token: u64) -> Result<()>;
+    fn outside_ask(
+        &self,
+        handle: u64,
+        path: &str,
+        body: BodyRef<'_>,
+        within: u64,
+        token: u64,
+    ) -> Result<()>;
     /// Waits for outcomes; `false` when the generation has ended.
     fn completion(&self, handle: u64, take: &mut dyn FnMut(u64, &Envelope, &[u8])) -> bool;
 }
@@ -190,7 +215,13 @@ impl ReportBuffer {
     /// A report on up to `batch` messages.
     pub fn new(batch: usize) -> Self {
         let outcomes = Box::into_raw(vec![0; batch].into_boxed_slice());
-        let raw = Box::into_raw(Box::new(Report { cursor: 0, flags: 0, mark: 0, reserved: 0, outcomes: outcomes.cast() }));
+        let raw = Box::into_raw(Box::new(Report {
+            cursor: 0,
+            flags: 0,
+            mark: 0,
+            reserved: 0,
+            outcomes: outcomes.cast(),
+        }));
         ReportBuffer { raw, outcomes }
     }
 
@@ -226,10 +257,13 @@ impl ReportBuffer {
         self.atomic(|raw| unsafe { &raw mut (*raw).flags }).store(0, Ordering::Relaxed);
     }
 
-    /// The outcome of a message before the cursor: an error's number, or 0.
-    pub fn outcome(&self, index: usize) -> u8 {
-        // SAFETY: indexing checks the bounds; the shim wrote the byte before it moved the cursor on.
-        unsafe { (*self.outcomes)[index] }
+    /// The outcomes of the first `ran` messages: an error's number each, or 0.
+    ///
+    /// # Panics
+    /// If the batch is not that large.
+    pub fn outcomes(&self, ran: usize) -> &[u8] {
+        // SAFETY: slicing checks the bounds; the shim wrote these bytes before it moved the cursor on, and writes no more.
+        unsafe { &(&*self.outcomes)[..ran] }
     }
 }
 
@@ -373,7 +407,8 @@ impl Guest {
             instance = unsafe { module.create()(&call, error) };
             // SAFETY: `with_error` passes a live error.
             let raw = unsafe { &*error };
-            span = (raw.span_end > raw.span_start).then_some(raw.span_start as usize..raw.span_end as usize);
+            span = (raw.span_end > raw.span_start)
+                .then_some(raw.span_start as usize..raw.span_end as usize);
             if instance.is_null() { raw.code.max(1) } else { 0 }
         });
         result.map(|()| Guest { module, instance }).map_err(|error| CreateError { error, span })
@@ -385,7 +420,9 @@ impl Guest {
     /// What `restore` says; `panicked` if it panicked, and then the instance must only be destroyed. So below.
     pub fn restore(&mut self, schema: u32, state: &[u8]) -> Result<()> {
         // SAFETY: `&mut self` makes this the only call; the bytes outlive it.
-        with_error(|error| unsafe { self.module.restore()(self.instance, schema, state.into(), error) })
+        with_error(|error| unsafe {
+            self.module.restore()(self.instance, schema, state.into(), error)
+        })
     }
 
     /// Takes files, ports and threads.
@@ -394,7 +431,9 @@ impl Guest {
     /// What `start` says.
     pub fn start<T>(&mut self, spec: CallSpec<'_, T>) -> Result<()> {
         // SAFETY: `&mut self` makes this the only call.
-        with_error(|error| spec.run(|call| unsafe { self.module.start()(self.instance, call, error) }))
+        with_error(|error| {
+            spec.run(|call| unsafe { self.module.start()(self.instance, call, error) })
+        })
     }
 
     /// Gives back what `start` took.
@@ -403,14 +442,17 @@ impl Guest {
     /// What `stop` says.
     pub fn stop<T>(&mut self, spec: CallSpec<'_, T>) -> Result<()> {
         // SAFETY: `&mut self` makes this the only call.
-        with_error(|error| spec.run(|call| unsafe { self.module.stop()(self.instance, call, error) }))
+        with_error(|error| {
+            spec.run(|call| unsafe { self.module.stop()(self.instance, call, error) })
+        })
     }
 
     /// Handles a batch.
     pub fn handle<T>(&mut self, spec: CallSpec<'_, T>) -> BatchEnd {
         let result = with_error(|error| {
             // SAFETY: `&mut self` makes this the only call.
-            let status = spec.run(|call| unsafe { self.module.handle()(self.instance, call, error) });
+            let status =
+                spec.run(|call| unsafe { self.module.handle()(self.instance, call, error) });
             if status == HANDLED { 0 } else { ErrorCode::Panicked as u32 }
         });
         result.map_or_else(BatchEnd::Panicked, |()| BatchEnd::Returned)
@@ -483,8 +525,9 @@ unsafe extern "C" fn append(context: *mut c_void, bytes: Bytes) {
 
 /// Runs a plugin call that fills in an error, with more room for its text than host calls need.
 fn with_error(call: impl FnOnce(*mut RawError) -> u32) -> Result<()> {
-    let mut room = [0; 4096];
-    let mut error = RawError::new(room.as_mut_ptr(), room.len());
+    // Not initialised: this runs once a batch, and nearly never holds a text.
+    let mut room = [const { std::mem::MaybeUninit::<u8>::uninit() }; 4096];
+    let mut error = RawError::new(room.as_mut_ptr().cast(), room.len());
     match call(&mut error) {
         0 => Ok(()),
         // SAFETY: the plugin wrote the text into `room`, which is still here.
@@ -541,7 +584,8 @@ fn guard(error: *mut RawError, work: impl FnOnce() -> Result<()>) -> u32 {
     let failed = match catch_unwind(AssertUnwindSafe(work)) {
         Ok(Ok(())) => return 0,
         Ok(Err(failed)) => failed,
-        Err(payload) => Error::failed(format!("the host failed with {}", panic_text(payload))).handled(Handled::Unknown),
+        Err(payload) => Error::failed(format!("the host failed with {}", panic_text(payload)))
+            .handled(Handled::Unknown),
     };
     // SAFETY: the plugin passes room for an error.
     unsafe { RawError::write(error, &failed) }
@@ -587,12 +631,13 @@ unsafe fn answer_ref<'a>(answer: RawBody) -> AnswerRef<'a> {
     if answer.code == 0 {
         return Ok(body);
     }
-    Err(Error {
+    Err(ErrorParts {
         code: ErrorCode::from_number(answer.code as u8),
         text: String::from_utf8_lossy(body.bytes).into_owned(),
         handled: Handled::from_number(answer.handled as u8),
         retry_after: (answer.retry_after > 0).then(|| Duration::from_nanos(answer.retry_after)),
-    })
+    }
+    .into())
 }
 
 unsafe extern "C" fn resolve<H: Host>(
@@ -684,7 +729,14 @@ unsafe extern "C" fn ask<H: Host>(
         unsafe {
             let frame = frame_of::<H>(turn);
             let how = AskSpec { within, reply_to: reply_to.text(), instead_of };
-            host_of::<H>(host).ask(frame.turn, frame.outbox, &*recipient, prefix.get(), body_ref(body), how)
+            host_of::<H>(host).ask(
+                frame.turn,
+                frame.outbox,
+                &*recipient,
+                prefix.get(),
+                body_ref(body),
+                how,
+            )
         }
     })
 }
@@ -699,7 +751,9 @@ unsafe extern "C" fn after<H: Host>(
 ) -> u32 {
     guard(error, || {
         // SAFETY: the plugin passes its link's host, its turn, and arguments valid for the call.
-        unsafe { host_of::<H>(host).after(frame_of::<H>(turn).turn, delay, path.text(), body_ref(body)) }
+        unsafe {
+            host_of::<H>(host).after(frame_of::<H>(turn).turn, delay, path.text(), body_ref(body))
+        }
     })
 }
 
@@ -736,9 +790,17 @@ unsafe extern "C" fn now<H: Host>(host: *const c_void) -> u64 {
     quiet(0, || unsafe { host_of::<H>(host).now() })
 }
 
-unsafe extern "C" fn log<H: Host>(host: *const c_void, handle: u64, level: u32, target: Bytes, text: Bytes) {
+unsafe extern "C" fn log<H: Host>(
+    host: *const c_void,
+    handle: u64,
+    level: u32,
+    target: Bytes,
+    text: Bytes,
+) {
     // SAFETY: the plugin passes its link's host and texts valid for the call.
-    quiet((), || unsafe { host_of::<H>(host).log(handle, level as u8, target.text(), text.text()) });
+    quiet((), || unsafe {
+        host_of::<H>(host).log(handle, level as u8, target.text(), text.text())
+    });
 }
 
 unsafe extern "C" fn fault<H: Host>(host: *const c_void, handle: u64, text: Bytes) {
@@ -781,10 +843,16 @@ unsafe extern "C" fn outside_ask<H: Host>(
     error: *mut RawError,
 ) -> u32 {
     // SAFETY: the plugin passes its link's host and arguments valid for the call.
-    guard(error, || unsafe { host_of::<H>(host).outside_ask(handle, path.text(), body_ref(body), within, token) })
+    guard(error, || unsafe {
+        host_of::<H>(host).outside_ask(handle, path.text(), body_ref(body), within, token)
+    })
 }
 
-unsafe extern "C" fn completion<H: Host>(host: *const c_void, handle: u64, sink: CompletionSink) -> u32 {
+unsafe extern "C" fn completion<H: Host>(
+    host: *const c_void,
+    handle: u64,
+    sink: CompletionSink,
+) -> u32 {
     let mut give = |token: u64, outcome: &Envelope, content: &[u8]| {
         // SAFETY: the plugin passes the sink for this call; outcome and content are valid during `take`.
         unsafe { (sink.take)(sink.context, token, outcome, content.into()) }

@@ -1,7 +1,7 @@
 //! The plugin's way back to its host: safe functions over [`HostCalls`], and the call that the current thread is in.
 
 use super::{call::checked, *};
-use crate::{Error, ErrorCode, Handled, Result};
+use crate::{Error, ErrorCode, ErrorParts, Handled, Result};
 use std::{cell::Cell, ptr, time::Duration};
 
 // SAFETY: host state and functions live as long as the process and may be used from any thread, as `Link` documents.
@@ -41,7 +41,16 @@ pub(crate) fn current() -> Option<Current> {
 impl RawError {
     /// An empty error that has room for its text.
     pub(crate) fn new(text: *mut u8, capacity: usize) -> Self {
-        RawError { code: 0, handled: 0, retry_after: 0, span_start: 0, span_end: 0, text, capacity, length: 0 }
+        RawError {
+            code: 0,
+            handled: 0,
+            retry_after: 0,
+            span_start: 0,
+            span_end: 0,
+            text,
+            capacity,
+            length: 0,
+        }
     }
 
     /// What the other side wrote.
@@ -50,13 +59,15 @@ impl RawError {
     /// The room for the text must still be there.
     pub(crate) unsafe fn read(&self, status: u32) -> Error {
         // SAFETY: the other side wrote `length` bytes within the capacity.
-        let text = unsafe { Bytes { start: self.text, length: self.length.min(self.capacity) }.text() };
-        Error {
+        let text =
+            unsafe { Bytes { start: self.text, length: self.length.min(self.capacity) }.text() };
+        ErrorParts {
             code: ErrorCode::from_number(status as u8),
             text: text.to_owned(),
             handled: Handled::from_number(self.handled as u8),
             retry_after: (self.retry_after > 0).then(|| Duration::from_nanos(self.retry_after)),
         }
+        .into()
     }
 
     /// Writes an error for the other side and gives its status.
@@ -114,7 +125,9 @@ impl Link {
 
     pub(crate) fn log(&self, level: u8, target: &str, text: &str) {
         // SAFETY: the slices outlive the call.
-        unsafe { self.calls.log()(self.host, self.handle, level.into(), target.into(), text.into()) }
+        unsafe {
+            self.calls.log()(self.host, self.handle, level.into(), target.into(), text.into())
+        }
     }
 
     pub(crate) fn now(&self) -> u64 {
@@ -148,26 +161,45 @@ impl Link {
     pub(crate) fn listen(&self, address: &str) -> Result<i32> {
         let mut descriptor = -1;
         // SAFETY: the address and the place for the descriptor outlive the call.
-        checked(|error| unsafe { self.calls.listen()(self.host, self.handle, address.into(), &mut descriptor, error) })?;
+        checked(|error| unsafe {
+            self.calls.listen()(self.host, self.handle, address.into(), &mut descriptor, error)
+        })?;
         Ok(descriptor)
     }
 
     pub(crate) fn outside_send(&self, path: &str, body: RawBody) -> Result<()> {
         // SAFETY: path and body outlive the call.
-        checked(|error| unsafe { self.calls.outside_send()(self.host, self.handle, path.into(), body, error) })
+        checked(|error| unsafe {
+            self.calls.outside_send()(self.host, self.handle, path.into(), body, error)
+        })
     }
 
-    pub(crate) fn outside_ask(&self, path: &str, body: RawBody, within: u64, token: u64) -> Result<()> {
+    pub(crate) fn outside_ask(
+        &self,
+        path: &str,
+        body: RawBody,
+        within: u64,
+        token: u64,
+    ) -> Result<()> {
         // SAFETY: path and body outlive the call.
         checked(|error| unsafe {
-            self.calls.outside_ask()(self.host, self.handle, path.into(), body, within, token, error)
+            self.calls.outside_ask()(
+                self.host,
+                self.handle,
+                path.into(),
+                body,
+                within,
+                token,
+                error,
+            )
         })
     }
 
     /// Waits for outcomes; `false` when the generation has ended.
     pub(crate) fn completion(&self, mut take: impl FnMut(u64, &Envelope, &[u8])) -> bool {
         let mut take: &mut dyn FnMut(u64, &Envelope, &[u8]) = &mut take;
-        let sink = CompletionSink { context: ptr::from_mut(&mut take).cast(), take: take_completion };
+        let sink =
+            CompletionSink { context: ptr::from_mut(&mut take).cast(), take: take_completion };
         // SAFETY: `take_completion` is made for such a closure, which outlives the call.
         unsafe { self.calls.completion()(self.host, self.handle, sink) != 0 }
     }
@@ -178,7 +210,14 @@ unsafe extern "C" fn append_text(context: *mut c_void, bytes: Bytes) {
     unsafe { (*context.cast::<String>()).push_str(bytes.text()) }
 }
 
-unsafe extern "C" fn take_completion(context: *mut c_void, token: u64, outcome: *const Envelope, content: Bytes) {
+unsafe extern "C" fn take_completion(
+    context: *mut c_void,
+    token: u64,
+    outcome: *const Envelope,
+    content: Bytes,
+) {
     // SAFETY: `completion` passes the closure; the host passes an outcome and content valid for this call.
-    unsafe { (*context.cast::<&mut dyn FnMut(u64, &Envelope, &[u8])>())(token, &*outcome, content.get()) }
+    unsafe {
+        (*context.cast::<&mut dyn FnMut(u64, &Envelope, &[u8])>())(token, &*outcome, content.get())
+    }
 }

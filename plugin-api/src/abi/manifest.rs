@@ -139,13 +139,24 @@ const fn write<S: Subsystem, const N: usize>(about: About) -> Writer<N> {
             Kind::OnReply => out.text("on_reply"),
             Kind::Every(nanos) => out.text("every ").number(nanos),
         };
-        out = out.text("\t").text(route.pattern).text("\t").text(route.scope).text("\t").text(route.reason);
+        out = out
+            .text("\t")
+            .text(route.pattern)
+            .text("\t")
+            .text(route.scope)
+            .text("\t")
+            .text(route.reason);
         out = out.schema(route.body).schema(route.reply).text("\n");
         at += 1;
     }
     at = 0;
     while at < S::NEEDS.len() {
-        out = out.text("need\t").text(S::NEEDS[at].scope).text("\t").text(S::NEEDS[at].reason).text("\n");
+        out = out
+            .text("need\t")
+            .text(S::NEEDS[at].scope)
+            .text("\t")
+            .text(S::NEEDS[at].reason)
+            .text("\n");
         at += 1;
     }
     out.text("end\n")
@@ -180,14 +191,17 @@ impl Manifest {
 
     /// Reads a manifest; a text says what is wrong with it.
     pub fn parse(bytes: &[u8]) -> Result<Manifest, String> {
-        let text = std::str::from_utf8(bytes).map_err(|error| format!("it is not UTF-8: {error}"))?;
+        let text =
+            std::str::from_utf8(bytes).map_err(|error| format!("it is not UTF-8: {error}"))?;
         let mut lines = text.trim_end_matches('\0').lines();
         let mut manifest = Manifest::start(lines.next().unwrap_or_default())?;
         for line in lines.by_ref() {
             if line == "end" {
                 return Ok(manifest);
             }
-            manifest.line(line).ok_or_else(|| format!("its line `{}` is malformed", line.escape_debug()))?;
+            manifest
+                .line(line)
+                .ok_or_else(|| format!("its line `{}` is malformed", line.escape_debug()))?;
         }
         Err("it ends too early".into())
     }
@@ -217,7 +231,9 @@ impl Manifest {
             ["version", version] => self.version = version.into(),
             ["state", state] => self.state = state.parse().ok()?,
             ["panic", panic] => self.unwinds = panic == "unwind",
-            ["need", scope, reason] => self.needs.push(ManifestNeed { scope: scope.into(), reason: reason.into() }),
+            ["need", scope, reason] => {
+                self.needs.push(ManifestNeed { scope: scope.into(), reason: reason.into() })
+            }
             [kind, pattern, scope, reason, body, body_hash, reply, reply_hash] => {
                 let Some(kind) = parse_kind(kind) else { return Some(()) };
                 self.routes.push(ManifestRoute {
@@ -229,7 +245,9 @@ impl Manifest {
                     reply: (reply.into(), reply_hash.parse().ok()?),
                 });
             }
-            ["name" | "version" | "state" | "panic" | "need" | "on" | "on_reply" | "every", ..] => return None,
+            ["name" | "version" | "state" | "panic" | "need" | "on" | "on_reply" | "every", ..] => {
+                return None;
+            }
             _ => {}
         }
         Some(())

@@ -7,7 +7,11 @@
 //! A minor version only adds fields at the end of [`Module`] and [`HostCalls`]; everything else here is frozen per major.
 //! `tests/abi_layout.rs` holds the layout against a committed file.
 #![allow(unsafe_code, reason = "this is the ABI: raw pointers that are valid for one call")]
-#![allow(non_camel_case_types, non_local_definitions, reason = "names and impls that abi_stable generates")]
+#![allow(
+    non_camel_case_types,
+    non_local_definitions,
+    reason = "names and impls that abi_stable generates"
+)]
 
 pub(crate) mod call;
 #[cfg(feature = "host")]
@@ -137,11 +141,13 @@ impl Envelope {
     };
 
     /// How many parameters the content starts with.
+    #[inline]
     pub fn parameters(&self) -> usize {
         (self.flags & flags::PARAMETERS) as usize
     }
 
     /// The number of the block that holds the content, if it does not lie inline.
+    #[inline]
     pub fn block(&self) -> Option<u32> {
         let [a, b, c, d, ..] = self.inline;
         (self.flags & flags::BLOCK != 0).then(|| u32::from_le_bytes([a, b, c, d]))
@@ -163,7 +169,10 @@ impl Envelope {
             None => &self.inline[..(self.length as usize).min(INLINE)],
             // SAFETY: the caller vouches for pool and block; the host sized the block for `length`.
             Some(block) => unsafe {
-                std::slice::from_raw_parts(pool.add(block as usize * BLOCK_UNIT), self.length as usize)
+                std::slice::from_raw_parts(
+                    pool.add(block as usize * BLOCK_UNIT),
+                    self.length as usize,
+                )
             },
         }
     }
@@ -378,7 +387,12 @@ pub struct CompletionSink {
     /// First argument of `take`.
     pub context: *mut c_void,
     /// Copies an outcome; `content` is valid for the call.
-    pub take: unsafe extern "C" fn(context: *mut c_void, token: u64, outcome: *const Envelope, content: Bytes),
+    pub take: unsafe extern "C" fn(
+        context: *mut c_void,
+        token: u64,
+        outcome: *const Envelope,
+        content: Bytes,
+    ),
 }
 
 /// A created subsystem, opaque to the host.
@@ -394,17 +408,25 @@ pub struct Module {
     /// Builds an instance; null on error.
     pub create: unsafe extern "C" fn(call: *const CreateCall, error: *mut RawError) -> Instance,
     /// Gives a new instance the state that an older one saved. The status is an error's number or 0, here and below.
-    pub restore: unsafe extern "C" fn(instance: Instance, schema: u32, state: Bytes, error: *mut RawError) -> u32,
+    pub restore: unsafe extern "C" fn(
+        instance: Instance,
+        schema: u32,
+        state: Bytes,
+        error: *mut RawError,
+    ) -> u32,
     /// Takes files, ports and threads.
-    pub start: unsafe extern "C" fn(instance: Instance, call: *mut Call, error: *mut RawError) -> u32,
+    pub start:
+        unsafe extern "C" fn(instance: Instance, call: *mut Call, error: *mut RawError) -> u32,
     /// Handles a batch. The status is [`HANDLED`], or [`PANICKED`] with the text in `error` and the cursor at its message.
-    pub handle: unsafe extern "C" fn(instance: Instance, call: *mut Call, error: *mut RawError) -> u32,
+    pub handle:
+        unsafe extern "C" fn(instance: Instance, call: *mut Call, error: *mut RawError) -> u32,
     /// Makes a batch durable, before its replies leave.
     pub commit: unsafe extern "C" fn(instance: Instance, error: *mut RawError) -> u32,
     /// Hands the state to `sink`.
     pub save: unsafe extern "C" fn(instance: Instance, sink: Sink, error: *mut RawError) -> u32,
     /// Gives back what `start` took.
-    pub stop: unsafe extern "C" fn(instance: Instance, call: *mut Call, error: *mut RawError) -> u32,
+    pub stop:
+        unsafe extern "C" fn(instance: Instance, call: *mut Call, error: *mut RawError) -> u32,
     /// Raises the stop token of the instance's own threads.
     pub quiesce: unsafe extern "C" fn(instance: Instance),
     /// How many of the instance's own threads still run.
@@ -492,7 +514,13 @@ pub struct HostCalls {
         error: *mut RawError,
     ) -> u32,
     /// Answers a request. `turn` is null outside a call; within one the answer waits for `commit`.
-    pub respond: unsafe extern "C" fn(host: *const c_void, turn: *mut c_void, handle: u64, request: u64, answer: RawBody),
+    pub respond: unsafe extern "C" fn(
+        host: *const c_void,
+        turn: *mut c_void,
+        handle: u64,
+        request: u64,
+        answer: RawBody,
+    ),
     /// Tells the host that an instance has restored the responder of a request; those that none restores are answered
     /// `reloading` or `restarted`.
     pub hold: unsafe extern "C" fn(host: *const c_void, handle: u64, request: u64),
@@ -501,7 +529,13 @@ pub struct HostCalls {
     /// The time, in nanoseconds.
     pub now: unsafe extern "C" fn(host: *const c_void) -> u64,
     /// Logs a line at a level from 1 error to 5 trace.
-    pub log: unsafe extern "C" fn(host: *const c_void, handle: u64, level: u32, target: Bytes, text: Bytes),
+    pub log: unsafe extern "C" fn(
+        host: *const c_void,
+        handle: u64,
+        level: u32,
+        target: Bytes,
+        text: Bytes,
+    ),
     /// Tells the host that one of the plugin's own threads failed.
     pub fault: unsafe extern "C" fn(host: *const c_void, handle: u64, text: Bytes),
     /// Opens a listening socket that the host keeps across generations; gives a descriptor of the plugin's own.
@@ -532,7 +566,8 @@ pub struct HostCalls {
     ) -> u32,
     /// Waits for the next outcomes and gives them to the sink. 0 when the generation has ended, else 1.
     #[sabi(last_prefix_field)]
-    pub completion: unsafe extern "C" fn(host: *const c_void, handle: u64, sink: CompletionSink) -> u32,
+    pub completion:
+        unsafe extern "C" fn(host: *const c_void, handle: u64, sink: CompletionSink) -> u32,
 }
 
 /// The most bytes that encoded parameters take: eight lengths and a path.

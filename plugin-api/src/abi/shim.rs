@@ -46,7 +46,8 @@ pub const fn module<S: Export>() -> Module {
         quiesce: quiesce::<S>,
         threads: threads::<S>,
         destroy: destroy::<S>,
-        abilities: if S::COMMITS { HAS_COMMIT } else { 0 } | if S::SCHEMA > 0 { HAS_STATE } else { 0 },
+        abilities: if S::COMMITS { HAS_COMMIT } else { 0 }
+            | if S::SCHEMA > 0 { HAS_STATE } else { 0 },
     }
 }
 
@@ -86,14 +87,19 @@ unsafe extern "C" fn create<S: Export>(call: *const CreateCall, error: *mut RawE
         // SAFETY: the host passes a call that is valid until this returns.
         let call = unsafe { &*call };
         // SAFETY: the texts of the call are valid as long.
-        let (name, config, data) = unsafe { (call.name.text(), call.config.text(), call.data.text()) };
+        let (name, config, data) =
+            unsafe { (call.name.text(), call.config.text(), call.data.text()) };
         let _entered = link::enter(call.link, std::ptr::null_mut());
         let subsystem = S::create(parse_config(config, error)?)?;
         // SAFETY: the host passes that many numbers.
         let routes = unsafe { slice::from_raw_parts(call.routes, call.routes_length) };
         let sender = Sender::new(call.link);
-        let shared =
-            Shared { name: name.to_owned(), data: PathBuf::from(data), threads: Arc::new(Threads::new()), sender };
+        let shared = Shared {
+            name: name.to_owned(),
+            data: PathBuf::from(data),
+            threads: Arc::new(Threads::new()),
+            sender,
+        };
         let guest = Guest {
             subsystem,
             link: call.link,
@@ -110,7 +116,8 @@ unsafe extern "C" fn create<S: Export>(call: *const CreateCall, error: *mut RawE
 
 /// Reads the config; an error carries its place in the text.
 fn parse_config<T: serde::de::DeserializeOwned>(config: &str, raw: *mut RawError) -> Result<T> {
-    let options = ron::Options::default().with_default_extension(ron::extensions::Extensions::IMPLICIT_SOME);
+    let options =
+        ron::Options::default().with_default_extension(ron::extensions::Extensions::IMPLICIT_SOME);
     options.from_str(config).map_err(|error| {
         // SAFETY: the host passes room for an error, or null.
         if let Some(raw) = unsafe { raw.as_mut() } {
@@ -122,8 +129,10 @@ fn parse_config<T: serde::de::DeserializeOwned>(config: &str, raw: *mut RawError
 }
 
 fn offset_of(text: &str, place: ron::error::Position) -> u64 {
-    let line = text.split_inclusive('\n').take(place.line.saturating_sub(1)).map(str::len).sum::<usize>();
-    let column = text[line..].chars().take(place.col.saturating_sub(1)).map(char::len_utf8).sum::<usize>();
+    let line =
+        text.split_inclusive('\n').take(place.line.saturating_sub(1)).map(str::len).sum::<usize>();
+    let column =
+        text[line..].chars().take(place.col.saturating_sub(1)).map(char::len_utf8).sum::<usize>();
     (line + column) as u64
 }
 
@@ -143,7 +152,12 @@ unsafe fn guest<'a, S: Subsystem>(instance: Instance) -> &'a mut Guest<S> {
     unsafe { &mut *instance.cast::<Guest<S>>() }
 }
 
-unsafe extern "C" fn restore<S: Export>(instance: Instance, schema: u32, state: Bytes, error: *mut RawError) -> u32 {
+unsafe extern "C" fn restore<S: Export>(
+    instance: Instance,
+    schema: u32,
+    state: Bytes,
+    error: *mut RawError,
+) -> u32 {
     guard(error, || {
         // SAFETY: the host makes one call at a time with an instance of ours, and lends the bytes for it.
         let (guest, state) = unsafe { (guest::<S>(instance), state.get()) };
@@ -179,7 +193,11 @@ fn with_context<S: Subsystem>(
     result
 }
 
-unsafe extern "C" fn start<S: Export>(instance: Instance, call: *mut Call, error: *mut RawError) -> u32 {
+unsafe extern "C" fn start<S: Export>(
+    instance: Instance,
+    call: *mut Call,
+    error: *mut RawError,
+) -> u32 {
     guard(error, || {
         // SAFETY: as for `restore`.
         let guest = unsafe { guest::<S>(instance) };
@@ -188,7 +206,11 @@ unsafe extern "C" fn start<S: Export>(instance: Instance, call: *mut Call, error
     })
 }
 
-unsafe extern "C" fn stop<S: Export>(instance: Instance, call: *mut Call, error: *mut RawError) -> u32 {
+unsafe extern "C" fn stop<S: Export>(
+    instance: Instance,
+    call: *mut Call,
+    error: *mut RawError,
+) -> u32 {
     guard(error, || {
         // SAFETY: as for `restore`.
         let guest = unsafe { guest::<S>(instance) };
@@ -205,7 +227,11 @@ unsafe extern "C" fn commit<S: Export>(instance: Instance, error: *mut RawError)
     })
 }
 
-unsafe extern "C" fn handle<S: Export>(instance: Instance, call: *mut Call, error: *mut RawError) -> u32 {
+unsafe extern "C" fn handle<S: Export>(
+    instance: Instance,
+    call: *mut Call,
+    error: *mut RawError,
+) -> u32 {
     let status = guard(error, || {
         // SAFETY: as for `restore`.
         let guest = unsafe { guest::<S>(instance) };
@@ -229,7 +255,8 @@ fn handle_batch<S: Subsystem>(
     let (report, pool) = (context.turn.report(), context.turn.pool());
     // SAFETY: the batch is used until the end of this function, which is before the entry point returns.
     let messages = unsafe { context.turn.messages() };
-    let mut reply = ReplyBuffer { bytes: std::mem::take(buffer), flags: 0, wanted: false, as_json: false };
+    let mut reply =
+        ReplyBuffer { bytes: std::mem::take(buffer), flags: 0, wanted: false, as_json: false };
     let mut ran = 0;
     for (index, envelope) in messages.iter().enumerate() {
         if index > 0 && report.flags() != 0 {

@@ -55,7 +55,7 @@ impl Encoded {
     pub fn new<P: Sample>(body: &P) -> Result<Self> {
         let literal = body.checked()?.filter(|_| matches!(P::SCHEMA.name, "i32" | "f64"));
         let (bytes, flags) =
-            body.with_bytes(&mut Vec::new(), |bytes, flags| (bytes.to_owned(), flags))?;
+            body.with_bytes(&mut Vec::new(), |bytes, flags| Ok((bytes.to_owned(), flags)))?;
         Ok(Encoded { bytes, flags, schema: P::SCHEMA.hash, literal })
     }
 

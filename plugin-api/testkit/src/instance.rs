@@ -61,7 +61,9 @@ impl Instance {
             let place =
                 created.span.and_then(|span| config.get(span)).filter(|place| !place.is_empty());
             let place = place.map_or_else(String::new, |place| format!(", at `{place}`"));
-            Error { text: format!("{}{place}", created.error.text), ..created.error }
+            let mut error = created.error;
+            error.text.push_str(&place);
+            error
         })?;
         let mut instance = Instance { world, guest };
         match instance.wake(state) {
@@ -167,7 +169,7 @@ impl Instance {
         let (envelopes, pool) = lay_out(&batch.messages);
         let spec = self.spec(&mut turn, &mut outbox, &report, &envelopes, &pool);
         let end = self.guest.handle(spec);
-        let codes: Vec<u8> = (0..report.cursor()).map(|index| report.outcome(index)).collect();
+        let codes: Vec<u8> = report.outcomes(report.cursor()).to_vec();
         match end {
             BatchEnd::Returned => {
                 self.send_out(&mut outbox);

@@ -16,7 +16,7 @@ use mycelia_plugin::{
         manifest::{About, Manifest},
     },
 };
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 use std::{
     cell::{Cell, RefCell},
     marker::PhantomData,
@@ -267,17 +267,18 @@ impl<S: Export> Kit<S> {
         }
     }
 
-    /// Expects that a thread of the subsystem's own failed, gives the text, and restarts the subsystem as a host does.
+    /// Expects that a thread of the subsystem's own failed, and gives the text.
+    ///
+    /// A host restarts the subsystem then; here the test does, by [`Kit::restart`].
     ///
     /// # Panics
-    /// If none did, or if the subsystem does not start again.
+    /// If none did.
     #[track_caller]
     pub fn expect_fault(&self) -> String {
-        let found = self.await_thing(|state| state.faults.pop_front());
-        let text =
-            found.unwrap_or_else(|| panic!("no thread of the subsystem failed{}", self.told()));
-        self.restart().unwrap_or_else(|error| panic!("the subsystem did not start again: {error}"));
-        text
+        match self.await_thing(|state| state.faults.pop_front()) {
+            Some(text) => text,
+            None => panic!("no thread of the subsystem failed{}", self.told()),
+        }
     }
 
     /// Moves the clock: timers fire and deadlines pass, each at its time.
@@ -315,14 +316,28 @@ impl<S: Export> Kit<S> {
         Ok(())
     }
 
+    /// The state that the subsystem would save now.
+    ///
+    /// # Errors
+    /// What `save` says, and `invalid` if the state is no `T`.
+    pub fn saved<T: DeserializeOwned>(&self) -> Result<T> {
+        self.run();
+        let (_, state) =
+            self.save()?.ok_or_else(|| Error::invalid("the subsystem saves no state"))?;
+        Ok(rmp_serde::from_slice(&state)?)
+    }
+
+    fn save(&self) -> Result<Option<SavedState>> {
+        self.instance.borrow_mut().as_mut().expect("the subsystem runs").save::<S>()
+    }
+
     /// Takes the state to which a panic, or [`Kit::restart`], goes back.
     ///
     /// # Errors
     /// What `save` says.
     pub fn snapshot(&self) -> Result<()> {
         self.run();
-        let state = self.instance.borrow_mut().as_mut().expect("the subsystem runs").save::<S>()?;
-        self.snapshot.replace(state);
+        self.snapshot.replace(self.save()?);
         Ok(())
     }
 

@@ -247,10 +247,9 @@ impl State {
         self.queue.claim(lane, BATCH, &mut keys);
         let messages: Vec<Message> =
             keys.iter().filter_map(|key| self.messages.remove(key)).collect();
-        messages
-            .iter()
-            .filter_map(|message| message.outcome_of)
-            .for_each(|id| drop(self.own.release(id)));
+        for id in messages.iter().filter_map(|message| message.outcome_of) {
+            self.own.release(id);
+        }
         let (expired, messages): (Vec<_>, Vec<_>) =
             messages.into_iter().partition(|message| self.is_expired(message));
         self.ledger.end(Ends { expired: expired.len() as u64, ..Ends::default() });
@@ -321,15 +320,19 @@ impl State {
                 prefix.extend(content);
                 self.deliver_outcome(Message::new(envelope, prefix, path), id);
             }
-            None => drop(self.own.release(id)),
+            None => {
+                self.own.release(id);
+            }
         }
     }
 
     fn deliver_outcome(&mut self, message: Message, id: AskId) {
         let key = self.next_key();
         self.messages.insert(key, Message { key, outcome_of: Some(id), ..message });
-        let delivered = self.queue.deliver(key);
-        delivered.expect("the lane of outcomes is as large as the table of requests");
+        self.queue
+            .deliver(key)
+            .map(drop)
+            .expect("the lane of outcomes is as large as the table of requests");
     }
 
     /// Ends requests that nobody will deliver an outcome for.
@@ -477,7 +480,7 @@ fn outcome(answer: Answer) -> (Envelope, Vec<u8>) {
             let deadline = error.retry_after.map_or(0, |delay| delay.as_nanos() as u64);
             (
                 Envelope { flags: flags::OUTCOME, stamp, deadline, ..Envelope::EMPTY },
-                error.text.into_bytes(),
+                error.text.clone().into_bytes(),
             )
         }
     }

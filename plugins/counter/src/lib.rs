@@ -37,7 +37,9 @@ impl Counter {
     /// Answers with the new count.
     fn add(&mut self, name: Param<String>, amount: Body<i64>) -> Result<i64> {
         let value = self.values.entry(name.0).or_default();
-        *value = value.checked_add(amount.0).ok_or_else(|| Error::conflict("the count would overflow"))?;
+        *value = value
+            .checked_add(amount.0)
+            .ok_or_else(|| Error::conflict("the count would overflow"))?;
         Ok(*value)
     }
 }

@@ -38,7 +38,10 @@ pub struct Request {
 impl Request {
     /// The first header of this name, in whatever case.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(candidate, _)| candidate.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(candidate, _)| candidate.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
     }
 }
 
@@ -81,7 +84,11 @@ mod tests {
 
     #[test]
     fn headers_are_found_in_any_case() {
-        let headers = vec![("accept".into(), "a".into()), ("x-id".into(), "7".into()), ("accept".into(), "b".into())];
+        let headers = vec![
+            ("accept".into(), "a".into()),
+            ("x-id".into(), "7".into()),
+            ("accept".into(), "b".into()),
+        ];
         let request = Request { headers, ..Request::default() };
         assert_eq!(request.header("Accept"), Some("a"));
         assert_eq!(request.header("X-ID"), Some("7"));
@@ -90,7 +97,12 @@ mod tests {
 
     #[test]
     fn both_cross_as_postcard() {
-        let request = Request { method: "PUT".into(), path: "/a%20b".into(), body: vec![0, 255], ..Request::default() };
+        let request = Request {
+            method: "PUT".into(),
+            path: "/a%20b".into(),
+            body: vec![0, 255],
+            ..Request::default()
+        };
         let bytes = postcard::to_stdvec(&request).unwrap();
         assert_eq!(postcard::from_bytes::<Request>(&bytes).unwrap(), request);
         let response = Response::new(201).header("location", "/x").body("made");

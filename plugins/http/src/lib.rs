@@ -1,1 +1,95 @@
-//! Not written yet.
+//! An HTTP/1.1 gateway: requests become messages, answers become responses.
+//!
+//! # Config
+//!
+//! ```ron
+//! (
+//!     listen: "127.0.0.1:8080",
+//!     map: [
+//!         (method: "PUT", path: "/kv/{key}", to: "kv://put/{key}", pass: Body),
+//!         (method: "GET", path: "/site/{*page}", to: "site://page", pass: Request, within: "2s"),
+//!     ],
+//!     // Limits, with their defaults:
+//!     body_limit: "1MiB",       // of a request's body: 413
+//!     header_limit: "16KiB",    // of its head: 431
+//!     connections: 1024,        // at a time: 503
+//!     header_timeout: "5s",     // from a connection's start, or a later request's first byte, to the end of its head: closed
+//!     body_timeout: "30s",      // for the whole of a body: 408
+//!     idle_timeout: "60s",      // between requests, and for a client that does not read its answer: closed
+//!     drain_timeout: "3s",      // for running requests when the gateway stops; keep it below its `handler_limit`
+//! )
+//! ```
+//!
+//! Bodies are held in memory while they come in: at most `connections` times `body_limit`.
+//!
+//! **`path`** has literal segments, `{name}` for one segment and `{*name}` for a tail of one or more. It is compared with the
+//! request's path as it was sent, without the query. Of the entries with the request's method the most specific is taken: a
+//! literal before a parameter before a tail, segment by segment. A `GET` entry serves `HEAD`, too.
+//!
+//! **`to`** is the message's path. `{name}` in it stands for what `path` captured, still percent-encoded: it is decoded once,
+//! by the handler's `Param`.
+//!
+//! **`pass: Body`** (the default) sends the body's bytes. A raw handler gets and gives bytes unchanged, as
+//! `application/octet-stream`; a typed one reads JSON and answers with JSON. Query and headers are not passed.
+//! The status is 200, or 204 for the `null` of a handler that returns nothing.
+//!
+//! **`pass: Request`** sends a [`mycelia_http_message::Request`], and the handler answers with a
+//! [`mycelia_http_message::Response`]; any other answer is a 502.
+//!
+//! **Errors** are `{"error": word, "text": …}` with the status of [`ErrorCode::http_status`]; 429 and 503 carry `Retry-After`.
+//! The gateway's own words are `no_route` (404), `no_method` (405, with `Allow`), `too_large` (413), `deadline` (408) and
+//! `busy` (503). A head that is no HTTP is answered by a bare 400, 414 or 431.
+//!
+//! The gateway needs the scopes of all routes it maps to, in the `grants` of its RON block. Let their queues `Reject`: at a
+//! full queue that blocks, every request of the gateway would wait.
+#![forbid(unsafe_code)]
+
+mod config;
+mod connection;
+mod exchange;
+mod host;
+mod map;
+mod pattern;
+mod respond;
+mod server;
+#[cfg(test)]
+mod tests;
+
+use config::Limits;
+pub use config::{Entry, Pass, Settings, Size, Span};
+use map::Map;
+use mycelia_plugin::prelude::*;
+use std::sync::Arc;
+
+/// The subsystem. It has no routes: everything it does happens in a thread of its own.
+pub struct Http {
+    listen: String,
+    plan: Arc<Plan>,
+}
+
+/// What the config asks for, checked.
+struct Plan {
+    map: Map,
+    limits: Limits,
+}
+
+impl Subsystem for Http {
+    type Config = Settings;
+
+    const ROUTES: &'static [Route<Self>] = &[];
+
+    fn create(settings: Settings) -> Result<Self> {
+        let limits = settings.limits()?;
+        let map = Map::new(settings.map)?;
+        Ok(Http { listen: settings.listen, plan: Arc::new(Plan { map, limits }) })
+    }
+
+    fn start(&mut self, ctx: &mut Context) -> Result<()> {
+        let listener = ctx.listen(&self.listen)?;
+        ctx.log(Level::Info, format_args!("listens on http://{}", listener.local_addr()?));
+        let plan = self.plan.clone();
+        ctx.spawn("http", move |sender, stop| server::run(listener, plan, sender, stop.raised()))
+    }
+}
+
+export_subsystem!(Http);

@@ -15,8 +15,8 @@ mod store;
 
 use mycelia_plugin::prelude::*;
 use std::path::PathBuf;
-pub use store::{KEYS_PER_REPLY, MAX_KEY, MAX_VALUE};
 use store::Store;
+pub use store::{KEYS_PER_REPLY, MAX_KEY, MAX_VALUE};
 
 /// The `config` of the RON file: `(file: "kv.redb")`.
 #[derive(Debug, Deserialize)]
@@ -74,7 +74,9 @@ impl Subsystem for Kv {
 impl Kv {
     fn get(&mut self, key: ParamText) -> Result<Raw<'static>> {
         let value = self.store()?.get(&key)?;
-        value.map(Raw::from).ok_or_else(|| Error::not_found(format!("there is no value under `{}`", &*key)))
+        value
+            .map(Raw::from)
+            .ok_or_else(|| Error::not_found(format!("there is no value under `{}`", &*key)))
     }
 
     fn put(&mut self, key: ParamText, value: Raw) -> Result<()> {

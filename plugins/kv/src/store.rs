@@ -5,7 +5,8 @@
 
 use mycelia_plugin::{Error, Result};
 use redb::{
-    Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition, WriteTransaction,
+    Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition,
+    WriteTransaction,
 };
 use std::{
     io,
@@ -24,7 +25,8 @@ pub const KEYS_PER_REPLY: usize = 1000;
 /// What redb may keep of the file in memory; its own default is a gigabyte.
 const CACHE: usize = 64 << 20;
 
-const VALUES: TableDefinition<'static, &'static str, &'static [u8]> = TableDefinition::new("values");
+const VALUES: TableDefinition<'static, &'static str, &'static [u8]> =
+    TableDefinition::new("values");
 
 /// An open database. Holding one proves that the file was good when it was opened, and that nobody else has it.
 pub struct Store {
@@ -39,7 +41,7 @@ pub struct Store {
 enum Batch {
     #[default]
     Nothing,
-    Writes(WriteTransaction),
+    Writes(Box<WriteTransaction>),
     /// Its writes are lost, for this reason.
     Lost(Error),
 }
@@ -97,7 +99,9 @@ impl Store {
     /// `invalid` for a bad key, `failed` for the storage.
     pub fn delete(&mut self, key: &str) -> Result<bool> {
         check_key(key)?;
-        self.attempt(|database, batch| Ok(writes(database, batch)?.open_table(VALUES)?.remove(key)?.is_some()))
+        self.attempt(|database, batch| {
+            Ok(writes(database, batch)?.open_table(VALUES)?.remove(key)?.is_some())
+        })
     }
 
     /// The first keys in order, or the first after this one.
@@ -118,12 +122,17 @@ impl Store {
     pub fn commit(&mut self) -> Result<()> {
         match std::mem::take(&mut self.batch) {
             Batch::Nothing => Ok(()),
-            Batch::Writes(transaction) => transaction.commit().map_err(|error| self.lost(&error.into())),
+            Batch::Writes(transaction) => {
+                transaction.commit().map_err(|error| self.lost(&error.into()))
+            }
             Batch::Lost(error) => Err(error),
         }
     }
 
-    fn attempt<T>(&mut self, work: impl FnOnce(&Database, &mut Batch) -> Result<T, redb::Error>) -> Result<T> {
+    fn attempt<T>(
+        &mut self,
+        work: impl FnOnce(&Database, &mut Batch) -> Result<T, redb::Error>,
+    ) -> Result<T> {
         if let Batch::Lost(error) = &self.batch {
             return Err(error.clone());
         }
@@ -146,9 +155,12 @@ impl Store {
 }
 
 /// The batch's transaction, begun by its first write.
-fn writes<'b>(database: &Database, batch: &'b mut Batch) -> Result<&'b WriteTransaction, redb::Error> {
+fn writes<'b>(
+    database: &Database,
+    batch: &'b mut Batch,
+) -> Result<&'b WriteTransaction, redb::Error> {
     if let Batch::Nothing = batch {
-        *batch = Batch::Writes(database.begin_write()?);
+        *batch = Batch::Writes(Box::new(database.begin_write()?));
     }
     match batch {
         Batch::Writes(transaction) => Ok(transaction),
@@ -156,7 +168,10 @@ fn writes<'b>(database: &Database, batch: &'b mut Batch) -> Result<&'b WriteTran
     }
 }
 
-fn value(table: &impl ReadableTable<&'static str, &'static [u8]>, key: &str) -> Result<Option<Vec<u8>>, redb::Error> {
+fn value(
+    table: &impl ReadableTable<&'static str, &'static [u8]>,
+    key: &str,
+) -> Result<Option<Vec<u8>>, redb::Error> {
     Ok(table.get(key)?.map(|value| value.value().to_vec()))
 }
 
@@ -172,14 +187,18 @@ fn keys(
 fn check_key(key: &str) -> Result<()> {
     match key.len() {
         0..=MAX_KEY => Ok(()),
-        length => Err(Error::invalid(format!("the key has {length} bytes, but at most {MAX_KEY} are stored"))),
+        length => Err(Error::invalid(format!(
+            "the key has {length} bytes, but at most {MAX_KEY} are stored"
+        ))),
     }
 }
 
 fn check_value(value: &[u8]) -> Result<()> {
     match value.len() {
         0..=MAX_VALUE => Ok(()),
-        length => Err(Error::invalid(format!("the value has {length} bytes, but at most {MAX_VALUE} are stored"))),
+        length => Err(Error::invalid(format!(
+            "the value has {length} bytes, but at most {MAX_VALUE} are stored"
+        ))),
     }
 }
 
@@ -211,14 +230,18 @@ fn make_table(database: &Database) -> Result<(), redb::Error> {
 fn cannot_open(file: &Path, error: &DatabaseError) -> Error {
     let file_name = file.display();
     match error {
-        DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => Error::failed(format!(
-            "{file_name} is in use by another process or subsystem; end that one, or give this subsystem a `file` of its own"
-        )),
+        DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => {
+            Error::failed(format!(
+                "{file_name} is in use by another process or subsystem; end that one, or give this subsystem a `file` of its own"
+            ))
+        }
         DatabaseError::UpgradeRequired(version) => Error::failed(format!(
             "{file_name} has the old redb format {version}; upgrade it with a tool of that version, or move it away"
         )),
         DatabaseError::Storage(StorageError::Corrupted(text)) => damaged(file, text),
-        DatabaseError::Storage(StorageError::Io(error)) if is_about_content(error) => damaged(file, &error.to_string()),
+        DatabaseError::Storage(StorageError::Io(error)) if is_about_content(error) => {
+            damaged(file, &error.to_string())
+        }
         error => Error::failed(format!(
             "cannot open {file_name}: {error}; the folder must exist and the host must be allowed to write there"
         )),

@@ -25,7 +25,7 @@ impl Place {
     fn refusal(&self) -> String {
         let error = Store::open(self.file()).err().expect("the file is refused");
         assert_eq!(error.code, ErrorCode::Failed);
-        error.text
+        error.text.clone()
     }
 }
 
@@ -34,7 +34,9 @@ fn values_come_back_as_they_were_put() {
     let place = Place::new();
     let mut store = place.store();
     let long = vec![7; MAX_VALUE];
-    for (key, value) in [("a", &b"1"[..]), ("é/ %", &[0, 255, 13, 10]), ("empty", b""), ("long", &long)] {
+    for (key, value) in
+        [("a", &b"1"[..]), ("é/ %", &[0, 255, 13, 10]), ("empty", b""), ("long", &long)]
+    {
         store.put(key, value).unwrap();
         assert_eq!(store.get(key).unwrap().as_deref(), Some(value), "{key}, in its own batch");
         store.commit().unwrap();
@@ -125,7 +127,11 @@ fn an_error_of_the_storage_fails_its_batch_and_no_other() {
 fn a_file_in_use_is_refused() {
     let place = Place::new();
     let store = place.store();
-    assert!(place.refusal().contains("is in use by another process or subsystem; end that one, or give"));
+    assert!(
+        place
+            .refusal()
+            .contains("is in use by another process or subsystem; end that one, or give")
+    );
     store.close().unwrap();
     place.store();
 }
@@ -159,7 +165,11 @@ fn a_damaged_file_is_refused_and_left_alone() {
 fn a_missing_folder_is_named() {
     let place = Place::new();
     let error = Store::open(place.folder.path().join("none/kv.redb")).err().unwrap();
-    assert!(error.text.contains("none/kv.redb: ") && error.text.contains("the folder must exist"), "{}", error.text);
+    assert!(
+        error.text.contains("none/kv.redb: ") && error.text.contains("the folder must exist"),
+        "{}",
+        error.text
+    );
     let error = Store::open(place.folder.path().to_owned()).err().unwrap();
     assert!(error.text.starts_with("cannot open "), "{}", error.text);
 }

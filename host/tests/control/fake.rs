@@ -1,0 +1,130 @@
+//! A host that does what the path says, and a control server before it.
+
+use mycelia::control::{Folders, Limits, Server, Token, serve_with};
+use mycelia::operator::{Done, Operator, OperatorReply};
+use mycelia::status::{Status, SubsystemStatus};
+use mycelia_plugin::{Error, ErrorCode, Handled};
+use std::fs::Permissions;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+use tempfile::{Builder, TempDir};
+
+/// An operator whose subsystems are named after what they do.
+#[derive(Default)]
+pub struct Fake {
+    pub is_ready: AtomicBool,
+    pub has_stopped: AtomicBool,
+    pub sent: Mutex<Vec<(String, Vec<u8>)>>,
+    pub asked: Mutex<Vec<(String, Option<Duration>)>>,
+    kept: Mutex<Vec<Done>>,
+}
+
+impl Operator for Fake {
+    fn status(&self) -> Status {
+        let kv = SubsystemStatus { plugin: "mycelia_kv".into(), ..Default::default() };
+        Status { workers: 2, subsystems: [("kv".into(), kv)].into(), ..Default::default() }
+    }
+
+    fn is_ready(&self) -> bool {
+        self.is_ready.load(Ordering::SeqCst)
+    }
+
+    fn send(&self, path: &str, body: &[u8]) -> Result<(), Error> {
+        match split(path) {
+            ("error", code) => Err(error(code)),
+            ("slow", _) => {
+                thread::sleep(Duration::from_secs(2));
+                Ok(())
+            }
+            _ => {
+                self.sent.lock().unwrap().push((path.into(), body.into()));
+                Ok(())
+            }
+        }
+    }
+
+    fn ask(&self, path: &str, body: &[u8], within: Option<Duration>, done: Done) {
+        self.asked.lock().unwrap().push((path.into(), within));
+        let body = body.to_vec();
+        match split(path) {
+            ("error", code) => done(Err(error(code))),
+            ("json", _) => done(Ok(OperatorReply { body, is_json: true })),
+            ("large", _) => done(Ok(OperatorReply { body: vec![0; 64 << 20], is_json: false })),
+            ("never", _) => self.kept.lock().unwrap().push(done),
+            ("lost", _) => drop(done),
+            ("panic", _) => panic!("as it was told to"),
+            ("slow", _) => drop(thread::spawn(move || {
+                thread::sleep(Duration::from_millis(300));
+                done(Ok(OperatorReply { body, is_json: false }));
+            })),
+            _ => done(Ok(OperatorReply { body, is_json: false })),
+        }
+    }
+
+    fn stop(&self) {
+        self.has_stopped.store(true, Ordering::SeqCst);
+    }
+}
+
+fn split(path: &str) -> (&str, &str) {
+    path.split_once("://").unwrap_or((path, ""))
+}
+
+/// `CODE/HANDLED` or `CODE/HANDLED/MILLISECONDS`.
+fn error(words: &str) -> Error {
+    let mut words = words.split('/');
+    let word = words.next().unwrap();
+    let code = ErrorCode::ALL.iter().find(|code| code.word() == word).unwrap();
+    let handled = match words.next() {
+        Some("no") => Handled::No,
+        Some("unknown") => Handled::Unknown,
+        _ => Handled::Yes,
+    };
+    let error = Error::new(*code, format!("because of {word}\u{1b}[2J")).handled(handled);
+    match words.next() {
+        Some(delay) => error.retry_after(Duration::from_millis(delay.parse().unwrap())),
+        None => error,
+    }
+}
+
+/// A folder that is safe for a token.
+pub fn private_folder() -> TempDir {
+    Builder::new().permissions(Permissions::from_mode(0o700)).tempdir().unwrap()
+}
+
+/// A control server before a [`Fake`], with its token in a folder of its own.
+pub struct Host {
+    pub fake: Arc<Fake>,
+    pub server: Server,
+    pub folder: TempDir,
+}
+
+impl Host {
+    pub fn start() -> Self {
+        Self::start_at("127.0.0.1:0", Limits::default())
+    }
+
+    pub fn start_at(listen: &str, limits: Limits) -> Self {
+        let listener = TcpListener::bind(listen).unwrap();
+        let folder = private_folder();
+        let fake = Arc::new(Fake::default());
+        let port = listener.local_addr().unwrap().port();
+        let folders = Folders::new(Some(folder.path().into()), folder.path());
+        let token = Token::create_in(&folders, port).unwrap();
+        let server = serve_with(listener, token, fake.clone(), limits).unwrap();
+        Self { fake, server, folder }
+    }
+
+    /// Where a client on this machine finds it.
+    pub fn address(&self) -> SocketAddr {
+        ([127, 0, 0, 1], self.server.address().port()).into()
+    }
+
+    pub fn secret(&self) -> &str {
+        self.server.token().secret()
+    }
+}

@@ -1,0 +1,34 @@
+//! The plugin API as its authors and its hosts see it.
+
+mod abi_layout;
+mod bodies;
+mod compile_fail;
+mod dependencies;
+mod handlers;
+mod manifest;
+mod patterns;
+mod responders;
+mod unwinding;
+
+use std::{cell::Cell, panic, sync::Once};
+
+thread_local! {
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs what is meant to panic without a report: thousands of backtraces take minutes.
+fn quietly<R>(work: impl FnOnce() -> R) -> R {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let report = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if !QUIET.get() {
+                report(info);
+            }
+        }));
+    });
+    QUIET.set(true);
+    let result = work();
+    QUIET.set(false);
+    result
+}

@@ -1,0 +1,22 @@
+// A brace that is never closed.
+use mycelia_plugin::prelude::*;
+
+struct Plugin;
+
+impl Subsystem for Plugin {
+    type Config = ();
+    const ROUTES: &'static [Route<Self>] = &[on("add/{name", Self::add)];
+    fn create((): ()) -> Result<Self> {
+        Ok(Plugin)
+    }
+}
+
+impl Plugin {
+    fn add(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+export_subsystem!(Plugin);
+
+fn main() {}
