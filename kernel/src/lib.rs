@@ -2,6 +2,7 @@
 
 pub mod asks;
 pub mod cache;
+pub mod idle;
 pub mod ids;
 pub mod ledger;
 mod matcher;

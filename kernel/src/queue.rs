@@ -299,6 +299,14 @@ impl<M: Copy> Queue<M> {
         Ok(self.wake())
     }
 
+    /// What [`Self::send`] does under every policy while there is room, straight from where the message lies.
+    ///
+    /// `None` when the queue is full: the message is the caller's, who may `send` it.
+    #[inline]
+    pub fn try_send(&self, message: &M) -> Option<Wake> {
+        self.messages.try_push_copy(message).then(|| self.wake())
+    }
+
     /// Sends messages in order under the policy, with one reservation, and answers how many were accepted.
     ///
     /// Fewer than all only under `Reject` and `Block`: `messages[accepted..]` stay the caller's.
@@ -431,6 +439,7 @@ impl<M> Queue<M> {
         }
     }
 
+    #[cold]
     fn make_ready(&self) -> Wake {
         match self.run.state.compare_exchange(IDLE, READY, SeqCst, Relaxed) {
             Ok(_) => Wake::Ready,

@@ -47,7 +47,8 @@ pub enum Refusal {
     },
     /// The sender lacks the scope.
     #[error(
-        "denied: `{lacks}` lacks the scope `{scope}`; grant it in the config: grants: [\"{scope}\"]"
+        "`{lacks}` lacks the scope `{scope}`; grant it in the config: {}grants: [\"{scope}\"]{}",
+        section(lacks).0, section(lacks).1
     )]
     Denied {
         /// What the route requires.
@@ -166,4 +167,9 @@ fn levenshtein(one: &[u8], other: &[u8]) -> usize {
         }
     }
     row[other.len()]
+}
+
+/// What stands around the grants of a sender in the config; the operator's are those of `control`.
+fn section(lacks: &str) -> (&'static str, &'static str) {
+    if lacks == "operator" { ("control: (", ")") } else { ("", "") }
 }

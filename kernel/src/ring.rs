@@ -215,6 +215,16 @@ impl<T> Ring<T> {
 }
 
 impl<T: Copy> Ring<T> {
+    /// As [`Self::try_push`], straight from where `item` lies: whether it fitted.
+    #[inline]
+    pub fn try_push_copy(&self, item: &T) -> bool {
+        let Some((position, _)) = self.reserve(1) else {
+            return false;
+        };
+        self.slots.put_copy(position, item);
+        true
+    }
+
     /// Puts in as many of `items` as fit, from the front, with one reservation; answers how many.
     #[inline]
     pub fn try_push_many(&self, items: &[T]) -> usize {
@@ -271,6 +281,17 @@ struct Slots<T> {
 
 type Value<T> = UnsafeCell<MaybeUninit<T>>;
 
+/// How many words from the first on say `expected`.
+#[inline]
+fn beginning(words: &[AtomicU64], expected: u64) -> usize {
+    // Acquire pairs with the Release of `publish` (the value is there) or of `free` (it is moved out).
+    let says = |word: &AtomicU64| word.load(Acquire) == expected;
+    // Eight at a time, which the compiler unrolls: nearly always all of them do.
+    let (eights, _) = words.as_chunks::<8>();
+    let whole = 8 * eights.iter().take_while(|eight| eight.iter().all(says)).count();
+    whole + words[whole..].iter().take_while(|word| says(word)).count()
+}
+
 impl<T> Slots<T> {
     fn new(count: usize) -> Self {
         Slots { words: memory::words(count), values: memory::values(count), mask: count as u64 - 1 }
@@ -279,24 +300,49 @@ impl<T> Slots<T> {
     /// How many items from `head` on are published, up to `max`.
     #[inline]
     fn published(&self, head: u64, max: usize) -> usize {
-        let full = |position| self.word(position).load(Acquire) == self.lap(position) + 1;
-        (head..).take(max).take_while(|&p| full(p)).count()
+        let end = head + max.min(self.words.len()) as u64;
+        let mut position = head;
+        while position < end {
+            let (start, length) = self.run(position, end);
+            let full = self.lap(position) + 1;
+            let published = beginning(&self.words[start..start + length], full);
+            position += published as u64;
+            if published < length {
+                break;
+            }
+        }
+        (position - head) as usize
     }
 
     #[inline]
     fn put(&self, position: u64, item: T) {
-        self.wait_for(position, self.lap(position));
+        let (word, lap) = (self.word(position), self.lap(position));
+        self.wait_for(word, lap);
         // SAFETY: the caller reserved the position, and the word says that the previous lap's value was moved out.
         self.value(position).with_mut(|value| unsafe { (*value).write(item) });
-        self.publish(position);
+        self.publish(word, lap);
+    }
+
+    /// As `put`, straight from where the item lies.
+    #[inline]
+    fn put_copy(&self, position: u64, item: &T)
+    where
+        T: Copy,
+    {
+        let (word, lap) = (self.word(position), self.lap(position));
+        self.wait_for(word, lap);
+        // SAFETY: as for `put`.
+        self.value(position).with_mut(|value| unsafe { (*value).write(*item) });
+        self.publish(word, lap);
     }
 
     #[inline]
     fn take(&self, position: u64) -> T {
-        self.wait_for(position, self.lap(position) + 1);
+        let (word, lap) = (self.word(position), self.lap(position));
+        self.wait_for(word, lap + 1);
         // SAFETY: the caller claimed the position, and the word says that its value is there; freeing it comes after.
         let item = self.value(position).with_mut(|value| unsafe { (*value).assume_init_read() });
-        self.free(position);
+        self.free(word, lap);
         item
     }
 
@@ -314,7 +360,8 @@ impl<T> Slots<T> {
                 memory::copy_out(&self.values, start, to.as_mut_ptr(), length);
                 out.set_len(out.len() + length);
             }
-            (position..position + length as u64).for_each(|p| self.free(p));
+            let lap = self.lap(position);
+            self.words[start..start + length].iter().for_each(|word| self.free(word, lap));
             position += length as u64;
         }
     }
@@ -328,12 +375,13 @@ impl<T> Slots<T> {
         let end = position + items.len() as u64;
         while position < end {
             let (start, length) = self.run(position, end);
-            let run = position..position + length as u64;
-            run.clone().for_each(|p| self.wait_for(p, self.lap(p)));
+            let (words, lap) = (&self.words[start..start + length], self.lap(position));
+            let free = beginning(words, lap);
+            words[free..].iter().for_each(|word| self.wait_for(word, lap));
             // SAFETY: the caller reserved these positions and the words say that they are free; the run lies in one
             // piece, `items` is as long as what is left of the reservation, and `T: Copy` makes a copy a value.
             unsafe { memory::copy_in(items.as_ptr(), &self.values, start, length) };
-            run.for_each(|p| self.publish(p));
+            words.iter().for_each(|word| self.publish(word, lap));
             position += length as u64;
             items = &items[length..];
         }
@@ -351,23 +399,23 @@ impl<T> Slots<T> {
     ///
     /// It ends: a wait is always for a smaller position, or an earlier reservation, than one's own.
     #[inline]
-    fn wait_for(&self, position: u64, expected: u64) {
+    fn wait_for(&self, word: &AtomicU64, expected: u64) {
         // Acquire pairs with the Release of `publish` (the value is there) or of `free` (it is moved out).
-        while self.word(position).load(Acquire) != expected {
+        while word.load(Acquire) != expected {
             spin_loop();
         }
     }
 
     #[inline]
-    fn publish(&self, position: u64) {
+    fn publish(&self, word: &AtomicU64, lap: u64) {
         // Release pairs with the Acquire of `published` and `wait_for`: the value is written before it is seen.
-        self.word(position).store(self.lap(position) + 1, Release);
+        word.store(lap + 1, Release);
     }
 
     #[inline]
-    fn free(&self, position: u64) {
+    fn free(&self, word: &AtomicU64, lap: u64) {
         // Release pairs with the Acquire of `wait_for`: the value is moved out before the next lap overwrites it.
-        self.word(position).store(self.lap(position) + self.mask + 1, Release);
+        word.store(lap + self.mask + 1, Release);
     }
 
     /// The position without its slot; even, since there are at least two slots, so that +1 can say "published".

@@ -61,6 +61,12 @@ impl<M: Copy> Timers<M> {
         due.is_some_and(|due| self.due.remove(&(due, id)).is_some())
     }
 
+    /// Disarms every timer, and gives their messages back.
+    pub fn clear(&mut self) -> impl Iterator<Item = M> {
+        self.times.clear();
+        std::mem::take(&mut self.due).into_values().map(|timer| timer.message)
+    }
+
     /// Offers every message due at `now` to `ring`, in order, and answers when to come again (`u64::MAX`: never).
     ///
     /// `ring` answers whether the message went into the lane. If not, that timer and those behind it stay due, so none

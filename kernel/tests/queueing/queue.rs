@@ -38,6 +38,20 @@ fn every_policy_answers_as_the_original() {
     check_overflow(Policy::Block(1_000), [1, 2], &[], &[3, 4]);
 }
 
+#[test]
+fn try_send_takes_what_fits_and_drops_nothing_under_any_policy() {
+    for policy in POLICIES {
+        let queue = queue(policy, 2);
+        let sent = [1, 2, 3].map(|message| queue.try_send(&message));
+        assert_eq!(sent, [Some(Wake::Ready), Some(Wake::None), None], "{policy:?}");
+        assert_eq!(
+            (queue.drops(), contents(&queue)),
+            (Default::default(), vec![1, 2]),
+            "{policy:?}"
+        );
+    }
+}
+
 /// What a queue of one policy should hold and tell, one message at a time.
 struct Model {
     policy: Policy,

@@ -52,6 +52,16 @@ fn there_are_at_most_as_many_as_there_may_be() {
 }
 
 #[test]
+fn cleared_timers_give_their_messages_back() {
+    let mut timers = Timers::new(3);
+    timers.arm_after(5, 1).unwrap();
+    timers.arm_every(0, 3, 2).unwrap();
+    assert_eq!(timers.clear().collect::<Vec<_>>(), [2, 1]);
+    assert_eq!(fire(&mut timers, 100), (vec![], u64::MAX));
+    assert!(timers.is_empty() && timers.arm_after(5, 3).is_ok());
+}
+
+#[test]
 fn the_end_of_time_does_not_overflow() {
     let mut timers = Timers::new(1);
     timers.arm_every(5, u64::MAX, 1).unwrap();

@@ -87,7 +87,7 @@ fn a_denial_names_who_lacks_what() {
     let refusal = resolve(&table, echo, "kv://put/x").unwrap_err();
     assert_eq!(
         refusal.to_string(),
-        "denied: `echo` lacks the scope `kv:write`; grant it in the config: grants: [\"kv:write\"]"
+        "`echo` lacks the scope `kv:write`; grant it in the config: grants: [\"kv:write\"]"
     );
     assert!(matches!(refusal, Refusal::Denied { lacks, .. } if &*lacks == "echo"));
 }
