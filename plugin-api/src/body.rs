@@ -74,12 +74,8 @@ impl From<Vec<u8>> for Edge<'static> {
 impl Payload for Edge<'_> {
     const SCHEMA: Schema = Schema::ANY;
 
-    fn with_bytes<R>(
-        &self,
-        _: &mut Vec<u8>,
-        then: impl FnOnce(&[u8], u16) -> Result<R>,
-    ) -> Result<R> {
-        then(&self.0, flags::RAW | flags::EDGE)
+    fn encoded<'b>(&'b self, _: &'b mut Vec<u8>) -> Result<(&'b [u8], u16)> {
+        Ok((&self.0, flags::RAW | flags::EDGE))
     }
 }
 
@@ -106,50 +102,36 @@ pub trait Payload {
     /// The schema that the recipient's must equal.
     #[doc(hidden)]
     const SCHEMA: Schema;
+    /// The bytes, which may lie in `scratch`, and the flags of their encoding.
     #[doc(hidden)]
-    fn with_bytes<R>(
-        &self,
-        scratch: &mut Vec<u8>,
-        then: impl FnOnce(&[u8], u16) -> Result<R>,
-    ) -> Result<R>;
+    fn encoded<'b>(&'b self, scratch: &'b mut Vec<u8>) -> Result<(&'b [u8], u16)>;
 }
 
 impl<T: Serialize + HasSchema + ?Sized> Payload for &T {
     const SCHEMA: Schema = schema_of::<T>();
 
-    fn with_bytes<R>(
-        &self,
-        scratch: &mut Vec<u8>,
-        then: impl FnOnce(&[u8], u16) -> Result<R>,
-    ) -> Result<R> {
+    fn encoded<'b>(&'b self, scratch: &'b mut Vec<u8>) -> Result<(&'b [u8], u16)> {
         scratch.clear();
         encode_postcard(*self, scratch)?;
-        then(scratch, flags::POSTCARD)
+        Ok((scratch, flags::POSTCARD))
     }
 }
 
 impl Payload for Raw<'_> {
     const SCHEMA: Schema = Schema::ANY;
 
-    fn with_bytes<R>(
-        &self,
-        _: &mut Vec<u8>,
-        then: impl FnOnce(&[u8], u16) -> Result<R>,
-    ) -> Result<R> {
-        then(&self.0, flags::RAW)
+    fn encoded<'b>(&'b self, _: &'b mut Vec<u8>) -> Result<(&'b [u8], u16)> {
+        Ok((&self.0, flags::RAW))
     }
 }
 
 impl<T: IntoBytes + Immutable> Payload for Pod<T> {
     const SCHEMA: Schema = pod_schema::<T>();
 
-    #[inline]
-    fn with_bytes<R>(
-        &self,
-        _: &mut Vec<u8>,
-        then: impl FnOnce(&[u8], u16) -> Result<R>,
-    ) -> Result<R> {
-        then(self.0.as_bytes(), flags::RAW)
+    // Always inlined, so that the sender knows how many bytes it copies.
+    #[inline(always)]
+    fn encoded<'b>(&'b self, _: &'b mut Vec<u8>) -> Result<(&'b [u8], u16)> {
+        Ok((self.0.as_bytes(), flags::RAW))
     }
 }
 
@@ -208,10 +190,8 @@ fn encode_postcard<T: Serialize + ?Sized>(value: &T, scratch: &mut Vec<u8>) -> R
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8], body_flags: u16) -> Result<T> {
     if is_json(body_flags) {
         // An empty body from the edge reads as `null`, so that `()` and options need no body.
-        let bytes = if bytes.is_empty() { b"null" } else { bytes };
-        return serde_json::from_slice(bytes).map_err(|error| {
-            Error::invalid(format!("the body is not the JSON this route takes: {error}"))
-        });
+        let json = if bytes.is_empty() { b"null" } else { bytes };
+        return serde_json::from_slice(json).map_err(|error| not_json::<T>(bytes, &error));
     }
     if body_flags & flags::ENCODING == flags::RAW && !bytes.is_empty() {
         return Err(Error::invalid(
@@ -220,6 +200,27 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8], body_flags: u16) -> Resu
     }
     postcard::from_bytes(bytes)
         .map_err(|error| Error::invalid(format!("the body does not decode: {error}")))
+}
+
+#[cold]
+fn not_json<T>(bytes: &[u8], error: &serde_json::Error) -> Error {
+    let wanted = short_name::<T>();
+    Error::invalid(if bytes.is_empty() {
+        format!("the request has no body, but this route takes a `{wanted}` as JSON")
+    } else {
+        format!(
+            "the body is not the JSON of the `{wanted}` that this route takes: {error}; text is written in quotes"
+        )
+    })
+}
+
+/// The name of a type without the modules it lies in.
+pub(crate) fn short_name<T>() -> String {
+    let name = std::any::type_name::<T>();
+    let words = name.split_inclusive(|letter: char| {
+        !letter.is_alphanumeric() && letter != '_' && letter != ':'
+    });
+    words.map(|word| word.rsplit("::").next().unwrap_or(word)).collect()
 }
 
 /// Whether a body is to be read, and its request answered, as JSON.
@@ -236,4 +237,31 @@ pub(crate) fn decode_pod<T: FromBytes>(bytes: &[u8]) -> Result<T> {
             bytes.len()
         ))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_types_are_short() {
+        assert_eq!(short_name::<i64>(), "i64");
+        assert_eq!(short_name::<Vec<Option<String>>>(), "Vec<Option<String>>");
+        assert_eq!(short_name::<(std::time::Duration, u8)>(), "(Duration, u8)");
+    }
+
+    #[test]
+    fn a_body_that_is_no_json_says_what_the_route_takes() {
+        for (body, expect) in [
+            ("", "the request has no body, but this route takes a `i64` as JSON"),
+            (
+                "two",
+                "the body is not the JSON of the `i64` that this route takes: expected ident at line 1 column 2; text is written in quotes",
+            ),
+        ] {
+            let error = decode::<i64>(body.as_bytes(), flags::EDGE).unwrap_err();
+            assert_eq!((error.code, &*error.text), (crate::ErrorCode::Invalid, expect));
+        }
+        assert_eq!(decode::<()>(b"", flags::EDGE), Ok(()));
+    }
 }

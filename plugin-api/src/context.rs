@@ -3,8 +3,9 @@
 use crate::{
     Address, Error, ErrorCode, Payload, Responder, Result, Sender,
     abi::{
-        RawBody, RawRecipient,
-        call::{Ask as AskHow, Turn},
+        RawBody,
+        call::{Ask as AskHow, Kept, Turn},
+        flags,
     },
     route::Schema,
     thread::Threads,
@@ -70,24 +71,24 @@ impl Context {
     /// # Errors
     /// What resolving the path says, `invalid` where the body's schema differs from the route's,
     /// `full`, `no_memory`, `too_large`. The body stays the caller's.
-    #[inline]
+    // Always inlined, as are its parts: a body of fixed size is then copied without a call, which halves the cost.
+    #[inline(always)]
     pub fn send<P: Payload>(&mut self, to: impl Address, body: P) -> Result<()> {
         let Context { turn, prefix, scratch, .. } = self;
-        to.with_resolved(turn, prefix, |turn, recipient, prefix| {
-            check_schema(P::SCHEMA, recipient)?;
-            body.with_bytes(scratch, |bytes, flags| {
-                if recipient.direct == 0 {
-                    return turn.push(flags, recipient, prefix, bytes);
-                }
-                turn.send(recipient, prefix, RawBody::new(bytes, flags, P::SCHEMA.hash))
-            })
-        })
+        let own = Kept::unresolved();
+        let recipient = to.resolved(turn, prefix, &own)?;
+        check_schema(const { &P::SCHEMA }, recipient.body())?;
+        let (bytes, flags) = body.encoded(scratch)?;
+        turn.send(flags, recipient, prefix, bytes)
     }
 
     /// Begins a request; it is sent by [`Ask::reply_to`].
     ///
-    /// ```ignore
-    /// ctx.ask("stock://reserve/7", &order).within("2s").reply_to("reserved/7")?;
+    /// ```
+    /// # use mycelia_plugin::prelude::*;
+    /// fn reserve(ctx: &mut Context, order: u64) -> Result<()> {
+    ///     ctx.ask("stock://reserve/7", &order).within("2s").reply_to("reserved/7")
+    /// }
     /// ```
     #[must_use = "the request is sent by `reply_to`"]
     pub fn ask<A: Address, P: Payload>(&mut self, to: A, body: P) -> Ask<'_, A, P> {
@@ -104,8 +105,9 @@ impl Context {
         body: P,
         responder: Responder<T>,
     ) -> Result<()> {
-        let how = |request| AskHow { within: 0, reply_to: "", instead_of: request };
-        let result = self.ask_raw(to, &body, how(responder.request()));
+        let how = AskHow { within: 0, reply_to: "", instead_of: responder.request() };
+        let in_kind = if responder.is_json() { flags::ANSWER_JSON } else { 0 };
+        let result = self.ask_raw(to, &body, in_kind, how);
         match &result {
             Ok(()) => responder.forget(),
             Err(error) => responder.fail(error.clone()),
@@ -113,14 +115,19 @@ impl Context {
         result
     }
 
-    fn ask_raw<P: Payload>(&mut self, to: impl Address, body: &P, how: AskHow<'_>) -> Result<()> {
+    fn ask_raw<P: Payload>(
+        &mut self,
+        to: impl Address,
+        body: &P,
+        extra: u16,
+        how: AskHow<'_>,
+    ) -> Result<()> {
         let Context { turn, prefix, scratch, .. } = self;
-        to.with_resolved(turn, prefix, |turn, recipient, prefix| {
-            check_schema(P::SCHEMA, recipient)?;
-            body.with_bytes(scratch, |bytes, flags| {
-                turn.ask(recipient, prefix, RawBody::new(bytes, flags, P::SCHEMA.hash), how)
-            })
-        })
+        let own = Kept::unresolved();
+        let recipient = to.resolved(turn, prefix, &own)?;
+        check_schema(const { &P::SCHEMA }, recipient.body())?;
+        let (bytes, flags) = body.encoded(scratch)?;
+        turn.ask(recipient, prefix, RawBody::new(bytes, flags | extra, P::SCHEMA.hash), how)
     }
 
     /// Sends a message to a route of the subsystem's own after a delay: `ctx.after("1s", "retry/7", &())`.
@@ -134,10 +141,8 @@ impl Context {
         body: P,
     ) -> Result<()> {
         let delay = delay.into_nanos();
-        let Context { turn, scratch, .. } = self;
-        body.with_bytes(scratch, |bytes, flags| {
-            turn.after(delay, path.as_ref(), RawBody::new(bytes, flags, P::SCHEMA.hash))
-        })
+        let (bytes, flags) = body.encoded(&mut self.scratch)?;
+        self.turn.after(delay, path.as_ref(), RawBody::new(bytes, flags, P::SCHEMA.hash))
     }
 
     /// The time of this batch; virtual under the testkit.
@@ -218,20 +223,23 @@ impl<A: Address, P: Payload> Ask<'_, A, P> {
     /// As for [`Context::send`], `no_route` if there is no such route, and `busy` if `max_asks` requests are open.
     pub fn reply_to(self, path: impl AsRef<str>) -> Result<()> {
         let how = AskHow { within: self.within, reply_to: path.as_ref(), instead_of: 0 };
-        self.context.ask_raw(self.to, &self.body, how)
+        self.context.ask_raw(self.to, &self.body, 0, how)
     }
 }
 
 #[inline]
-fn check_schema(sent: Schema, recipient: &RawRecipient) -> Result<()> {
-    if sent.hash == recipient.body || sent.hash == 0 || recipient.body == 0 {
-        return Ok(());
-    }
-    Err(other_schema(sent, recipient.body))
+fn check_schema(sent: &Schema, wanted: u64) -> Result<()> {
+    if sent.hash == 0 || sent.hash == wanted { Ok(()) } else { check_untyped(sent, wanted) }
+}
+
+// Apart, since the compiler would test this first.
+#[inline(never)]
+fn check_untyped(sent: &Schema, wanted: u64) -> Result<()> {
+    if wanted == 0 { Ok(()) } else { Err(other_schema(sent, wanted)) }
 }
 
 #[cold]
-fn other_schema(sent: Schema, wanted: u64) -> Error {
+fn other_schema(sent: &Schema, wanted: u64) -> Error {
     Error::new(
         ErrorCode::Invalid,
         format!(

@@ -12,6 +12,8 @@ pub(crate) struct ReplyBuffer {
     pub flags: u16,
     /// Whether anybody waits for the reply; if not it is not encoded.
     pub wanted: bool,
+    /// Whether the handler itself was reached: its arguments could be made.
+    pub began: bool,
     pub as_json: bool,
 }
 
@@ -28,9 +30,10 @@ impl ReplyBuffer {
 
 /// A method that handles messages: `fn(&mut S, [&mut Context,] arguments…) -> Result<T>`.
 #[diagnostic::on_unimplemented(
-    message = "this is not a handler of `{S}`",
-    label = "expected `fn(&mut {S}, [&mut Context,] arguments…) -> Result<T>`",
-    note = "arguments are Param<T>, ParamText, Body<T>, Raw, Pod<T>, Caller, Outcome<T>, Responder<T>; the reply is `()`, a type that derives `Serialize` and `Schema`, `Raw<'static>` or `Pod<T>`"
+    message = "this is not a handler",
+    label = "expected `fn(&mut self, [&mut Context,] arguments…) -> Result<T>`",
+    note = "arguments are `&mut Context` first, where it is wanted, then any of Param<T>, ParamText, Body<T>, Raw, Pod<T>, Caller, Outcome<T>, Responder<T>",
+    note = "the type in a Body or an Outcome derives `Deserialize` and `Schema`; the reply is `()`, a type that derives `Serialize` and `Schema`, `Raw<'static>` or `Pod<T>`"
 )]
 pub trait Handler<S, A>: Copy + 'static {
     #[doc(hidden)]
@@ -81,9 +84,11 @@ macro_rules! handlers {
             const PARAMS: usize = 0 $(+ $argument::PARAMS)*;
             const BODY: Schema = handlers!(@schema BODY Schema::ANY, $($argument)*);
             const REPLY: Schema = handlers!(@schema REPLY R::SCHEMA, $($argument)*);
-            #[allow(private_interfaces, reason = "as in the trait")]
+            #[allow(private_interfaces, non_snake_case, reason = "as in the trait; arguments are named by their types")]
             const CALL: Call<S> = |subsystem, _context, _message, reply| {
-                reply.put((conjure::<H>())(subsystem, $($argument::from_message(_message)?),*)?)
+                $(let $argument = $argument::from_message(_message)?;)*
+                reply.began = true;
+                reply.put((conjure::<H>())(subsystem, $($argument),*)?)
             };
         }
 
@@ -96,9 +101,11 @@ macro_rules! handlers {
             const PARAMS: usize = 0 $(+ $argument::PARAMS)*;
             const BODY: Schema = handlers!(@schema BODY Schema::ANY, $($argument)*);
             const REPLY: Schema = handlers!(@schema REPLY R::SCHEMA, $($argument)*);
-            #[allow(private_interfaces, reason = "as in the trait")]
+            #[allow(private_interfaces, non_snake_case, reason = "as in the trait; arguments are named by their types")]
             const CALL: Call<S> = |subsystem, context, _message, reply| {
-                reply.put((conjure::<H>())(subsystem, context, $($argument::from_message(_message)?),*)?)
+                $(let $argument = $argument::from_message(_message)?;)*
+                reply.began = true;
+                reply.put((conjure::<H>())(subsystem, context, $($argument),*)?)
             };
         }
     )* };

@@ -1,4 +1,8 @@
 #![doc = include_str!("../README.md")]
+#![allow(
+    clippy::test_attr_in_doctest,
+    reason = "the guide shows a plugin with its test, which is run as an example"
+)]
 
 pub mod abi;
 mod body;

@@ -3,7 +3,7 @@
 use crate::{
     Error, ErrorCode, ErrorParts, Handled, Responder, Result,
     abi::{Envelope, flags, link},
-    body::{Body, Pod, Raw, decode, decode_pod, is_json, pod_schema, schema_of},
+    body::{Body, Pod, Raw, decode, decode_pod, is_json, pod_schema, schema_of, short_name},
     responder,
     route::Schema,
 };
@@ -17,49 +17,31 @@ pub struct Message<'m> {
     envelope: &'m Envelope,
     /// Lengths of the parameters, then the parameters, then the body.
     content: &'m [u8],
-    next: Cell<Cursor>,
-    body: usize,
-    deferred: &'m Cell<bool>,
-}
-
-#[derive(Copy, Clone)]
-struct Cursor {
-    parameter: usize,
-    at: usize,
+    /// The next parameter, and where it begins.
+    next: Cell<(usize, usize)>,
+    /// Whether the handler took a responder.
+    deferred: Cell<bool>,
 }
 
 impl<'m> Message<'m> {
     #[inline]
-    pub(crate) fn new(envelope: &'m Envelope, content: &'m [u8], deferred: &'m Cell<bool>) -> Self {
-        let next = Cell::new(Cursor { parameter: 0, at: 0 });
-        let mut message = Message { envelope, content, next, body: 0, deferred };
-        if envelope.parameters() > 0 {
-            message.find_parameters();
-        }
-        message
-    }
-
-    fn find_parameters(&mut self) {
-        let count = self.envelope.parameters();
-        self.next.set(Cursor { parameter: 0, at: count * 2 });
-        self.body =
-            count * 2 + (0..count).map(|parameter| self.parameter_length(parameter)).sum::<usize>();
+    pub(crate) fn new(envelope: &'m Envelope, content: &'m [u8]) -> Self {
+        Message { envelope, content, next: Cell::new((0, 0)), deferred: Cell::new(false) }
     }
 
     #[inline]
-    fn parameter_length(&self, parameter: usize) -> usize {
-        match self.content.get(parameter * 2..parameter * 2 + 2) {
-            Some(&[low, high]) => u16::from_le_bytes([low, high]).into(),
-            _ => 0,
-        }
+    pub(crate) fn is_deferred(&self) -> bool {
+        self.deferred.get()
     }
 
     /// The next captured parameter, as it stands in the path.
     fn next_parameter(&self) -> Result<&'m str> {
-        let Cursor { parameter, at } = self.next.get();
-        let end = at + self.parameter_length(parameter);
-        self.next.set(Cursor { parameter: parameter + 1, at: end });
-        let bytes = self.content.get(at..end).filter(|_| parameter < self.envelope.parameters());
+        let (parameter, at) = self.next.get();
+        let count = self.envelope.parameters();
+        let start = if parameter == 0 { count * 2 } else { at };
+        let end = start + parameter_length(self.content, parameter);
+        self.next.set((parameter + 1, end));
+        let bytes = self.content.get(start..end).filter(|_| parameter < count);
         bytes
             .and_then(|bytes| std::str::from_utf8(bytes).ok())
             .ok_or_else(|| Error::invalid("the message has fewer parameters than its route"))
@@ -68,7 +50,23 @@ impl<'m> Message<'m> {
     /// The body's bytes.
     #[inline]
     pub fn body(&self) -> &'m [u8] {
-        self.content.get(self.body..).unwrap_or_default()
+        match self.envelope.parameters() {
+            0 => self.content,
+            count => behind_parameters(self.content, count),
+        }
+    }
+}
+
+/// What follows the parameters and their lengths.
+fn behind_parameters(content: &[u8], count: usize) -> &[u8] {
+    let lengths = (0..count).map(|parameter| parameter_length(content, parameter));
+    content.get(count * 2 + lengths.sum::<usize>()..).unwrap_or_default()
+}
+
+fn parameter_length(content: &[u8], parameter: usize) -> usize {
+    match content.get(parameter * 2..parameter * 2 + 2) {
+        Some(&[low, high]) => u16::from_le_bytes([low, high]).into(),
+        _ => 0,
     }
 }
 
@@ -106,8 +104,9 @@ impl<T: FromStr<Err: std::fmt::Display>> FromMessage for Param<T> {
     fn from_message<'m>(message: &Message<'m>) -> Result<Param<T>> {
         let text = percent_decoded(message.next_parameter()?)?;
         text.parse().map(Param).map_err(|error| {
+            let wanted = short_name::<T>();
             Error::invalid(format!(
-                "the path's `{text}` is not what the route takes there: {error}"
+                "the path's `{text}` is no `{wanted}`, which the route takes there: {error}"
             ))
         })
     }
@@ -122,6 +121,12 @@ impl std::ops::Deref for ParamText<'_> {
 
     fn deref(&self) -> &str {
         &self.0
+    }
+}
+
+impl std::fmt::Display for ParamText<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self)
     }
 }
 
@@ -224,14 +229,14 @@ where
         message.deferred.set(true);
         responder::take(message.envelope.reply);
         let current = link::current().expect("a message is only handled within a call");
-        Ok(Responder::new(current.link, message.envelope.reply, is_json(message.envelope.flags)))
+        Ok(Responder::new(current.link, message.envelope.reply, wants_json(message.envelope)))
     }
 }
 
 /// Whether a request came as JSON, so that its answer leaves as JSON.
 #[inline]
 pub(crate) fn wants_json(envelope: &Envelope) -> bool {
-    is_json(envelope.flags) && envelope.flags & flags::ENCODING != flags::POSTCARD
+    is_json(envelope.flags) || envelope.flags & flags::ANSWER_JSON != 0
 }
 
 fn percent_decoded(text: &str) -> Result<Cow<'_, str>> {

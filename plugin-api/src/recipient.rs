@@ -2,7 +2,7 @@
 
 use crate::{
     Result,
-    abi::{RawRecipient, call::Turn},
+    abi::call::{Kept, Turn},
 };
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
@@ -15,21 +15,16 @@ use std::cell::RefCell;
 #[serde(from = "String", into = "String")]
 pub struct Recipient {
     path: String,
-    kept: RefCell<Kept>,
-}
-
-/// What the path was resolved to, and its encoded parameters.
-#[derive(Debug, Clone)]
-struct Kept {
-    recipient: RawRecipient,
-    prefix: Vec<u8>,
+    /// What the path was resolved to.
+    kept: Kept,
+    /// Its encoded parameters.
+    prefix: RefCell<Vec<u8>>,
 }
 
 impl Recipient {
     /// A recipient for this path: `Recipient::new("kv://put/total")`.
     pub fn new(path: impl Into<String>) -> Self {
-        let kept = Kept { recipient: RawRecipient::UNRESOLVED, prefix: Vec::new() };
-        Recipient { path: path.into(), kept: RefCell::new(kept) }
+        Recipient { path: path.into(), kept: Kept::unresolved(), prefix: RefCell::default() }
     }
 
     /// The path.
@@ -39,9 +34,12 @@ impl Recipient {
 
     #[cold]
     fn resolve(&self, turn: &mut Turn) -> Result<()> {
-        let mut kept = self.kept.borrow_mut();
-        kept.recipient = turn.resolve(&self.path, &mut kept.prefix)?;
-        Ok(())
+        turn.resolve(&self.path, &mut self.prefix.borrow_mut(), &self.kept)
+    }
+
+    fn copy_prefix(&self, scratch: &mut Vec<u8>) {
+        scratch.clear();
+        scratch.extend_from_slice(&self.prefix.borrow());
     }
 }
 
@@ -62,7 +60,7 @@ pub trait Address {
     /// The path as text.
     fn path(&self) -> &str;
 
-    /// Runs `then` with the resolved recipient and its encoded parameters, which may lie in `prefix`.
+    /// The resolved recipient, which may lie in `own`; `scratch` then begins with its encoded parameters, if it has any.
     #[doc(hidden)]
     #[allow(
         private_interfaces,
@@ -70,14 +68,14 @@ pub trait Address {
         reason = "authors name addresses, they do not resolve them"
     )]
     #[inline]
-    fn with_resolved<R>(
-        &self,
+    fn resolved<'r>(
+        &'r self,
         turn: &mut Turn,
-        prefix: &mut Vec<u8>,
-        then: impl FnOnce(&mut Turn, &RawRecipient, &[u8]) -> Result<R>,
-    ) -> Result<R> {
-        let recipient = turn.resolve(self.path(), prefix)?;
-        then(turn, &recipient, prefix)
+        scratch: &mut Vec<u8>,
+        own: &'r Kept,
+    ) -> Result<&'r Kept> {
+        turn.resolve(self.path(), scratch, own)?;
+        Ok(own)
     }
 }
 
@@ -99,14 +97,14 @@ impl<A: Address + ?Sized> Address for &A {
     }
 
     #[allow(private_interfaces, private_bounds, reason = "as in the trait")]
-    #[inline]
-    fn with_resolved<R>(
-        &self,
+    #[inline(always)]
+    fn resolved<'r>(
+        &'r self,
         turn: &mut Turn,
-        prefix: &mut Vec<u8>,
-        then: impl FnOnce(&mut Turn, &RawRecipient, &[u8]) -> Result<R>,
-    ) -> Result<R> {
-        (**self).with_resolved(turn, prefix, then)
+        scratch: &mut Vec<u8>,
+        own: &'r Kept,
+    ) -> Result<&'r Kept> {
+        (**self).resolved(turn, scratch, own)
     }
 }
 
@@ -116,19 +114,20 @@ impl Address for Recipient {
     }
 
     #[allow(private_interfaces, private_bounds, reason = "as in the trait")]
-    #[inline]
-    fn with_resolved<R>(
-        &self,
+    // Always inlined, as a part of `Context::send`.
+    #[inline(always)]
+    fn resolved<'r>(
+        &'r self,
         turn: &mut Turn,
-        _: &mut Vec<u8>,
-        then: impl FnOnce(&mut Turn, &RawRecipient, &[u8]) -> Result<R>,
-    ) -> Result<R> {
-        let mut kept = self.kept.borrow();
-        if kept.recipient.version != turn.version() {
-            drop(kept);
+        scratch: &mut Vec<u8>,
+        _: &'r Kept,
+    ) -> Result<&'r Kept> {
+        if !self.kept.is_current(turn) {
             self.resolve(turn)?;
-            kept = self.kept.borrow();
         }
-        then(turn, &kept.recipient, &kept.prefix)
+        if self.kept.has_prefix() {
+            self.copy_prefix(scratch);
+        }
+        Ok(&self.kept)
     }
 }

@@ -31,6 +31,11 @@ impl<T> Responder<T> {
         self.request
     }
 
+    /// Whether whoever asked reads JSON.
+    pub(crate) fn is_json(&self) -> bool {
+        self.as_json
+    }
+
     /// Gives the duty up, because somebody else has it now.
     pub(crate) fn forget(mut self) {
         self.request = 0;

@@ -73,6 +73,10 @@ pub const fn every<S, A, H: Handler<S, A>>(
 }
 
 const fn row<S, A, H: Handler<S, A>>(pattern: &'static str, kind: Kind, _: &H) -> Route<S> {
+    assert!(
+        size_of::<H>() == 0,
+        "a handler is a plain method, not a closure with captures or a function pointer"
+    );
     check_pattern(pattern);
     assert!(
         H::PARAMS <= captures(pattern),
@@ -176,12 +180,20 @@ const fn check_literal(bytes: &[u8], start: usize, end: usize) {
     assert!(bytes[start] != b':', "a parameter is written `{{id}}`, not `:id`");
     let mut at = start;
     while at < end {
-        assert!(bytes[at] >= b' ' && bytes[at] != 0x7f, "a pattern has no control characters");
+        assert!(!is_control(bytes, at), "a pattern has no control characters");
         assert!(
             bytes[at] != b'{' && bytes[at] != b'}' && bytes[at] != b'*',
             "a parameter or a tail is a whole segment: `{{id}}`, `{{*rest}}`, `*`"
         );
         at += 1;
+    }
+}
+
+/// Whether a control character begins here, those of Latin-1 included, which are two bytes.
+const fn is_control(bytes: &[u8], at: usize) -> bool {
+    match bytes[at] {
+        0xc2 => at + 1 < bytes.len() && bytes[at + 1] < 0xa0,
+        byte => byte < b' ' || byte == 0x7f,
     }
 }
 

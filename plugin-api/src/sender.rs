@@ -89,9 +89,9 @@ impl Sender {
     /// # Errors
     /// As for [`crate::Context::send`], and `gone` once the generation has ended. The body stays the caller's.
     pub fn send<P: Payload>(&self, path: impl AsRef<str>, body: P) -> Result<()> {
-        body.with_bytes(&mut Vec::new(), |bytes, flags| {
-            self.0.link.outside_send(path.as_ref(), RawBody::new(bytes, flags, P::SCHEMA.hash))
-        })
+        let mut scratch = Vec::new();
+        let (bytes, flags) = body.encoded(&mut scratch)?;
+        self.0.link.outside_send(path.as_ref(), RawBody::new(bytes, flags, P::SCHEMA.hash))
     }
 
     /// Begins a request; it is sent by `.await` or [`OutsideAsk::wait`].
@@ -220,18 +220,19 @@ impl<A: AsRef<str>, P: Payload> OutsideAsk<'_, A, P> {
     }
 
     /// Sends the request and blocks until its outcome, which comes by the deadline at the latest.
+    /// `.await` instead never blocks the thread: at a full queue that blocks it is refused at once.
     ///
     /// # Errors
     /// As for [`Sender::send`], and whatever the outcome is.
     pub fn wait(self) -> Result<Answer> {
-        self.begin()?.wait()
+        self.begin(flags::MAY_WAIT)?.wait()
     }
 
-    fn begin(self) -> Result<Arc<Waiter>> {
-        let (sender, path, within) = (self.sender, self.path.as_ref(), self.within);
-        self.body.with_bytes(&mut Vec::new(), |bytes, flags| {
-            sender.begin(path, RawBody::new(bytes, flags, P::SCHEMA.hash), within)
-        })
+    fn begin(self, may_wait: u16) -> Result<Arc<Waiter>> {
+        let mut scratch = Vec::new();
+        let (bytes, flags) = self.body.encoded(&mut scratch)?;
+        let body = RawBody::new(bytes, flags | may_wait, P::SCHEMA.hash);
+        self.sender.begin(self.path.as_ref(), body, self.within)
     }
 }
 
@@ -240,7 +241,7 @@ impl<A: AsRef<str>, P: Payload> IntoFuture for OutsideAsk<'_, A, P> {
     type IntoFuture = Pending;
 
     fn into_future(self) -> Pending {
-        Pending(Some(self.begin()))
+        Pending(Some(self.begin(0)))
     }
 }
 

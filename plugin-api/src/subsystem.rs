@@ -29,7 +29,7 @@ pub trait Subsystem: Sized + Send + 'static {
     /// An error here is shown at the config's place in the RON file.
     fn create(config: Self::Config) -> Result<Self>;
 
-    /// Takes files, ports and threads.
+    /// Takes files, ports and threads. It may run again on the same instance after [`stop`](Self::stop).
     ///
     /// # Errors
     /// The subsystem does not start.

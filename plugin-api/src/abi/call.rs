@@ -3,6 +3,7 @@
 use super::*;
 use crate::{Error, ErrorCode, Result};
 use std::{
+    cell::Cell,
     mem::MaybeUninit,
     slice,
     sync::atomic::{AtomicU32, Ordering},
@@ -12,15 +13,22 @@ use std::{
 pub(crate) struct Turn {
     pub link: Link,
     call: *mut Call,
-    /// Deadline and trace of the message that is handled, for what its handler sends.
-    inherited: (u64, u64),
+    // Of the call, but nearer: every message asks for them.
+    outbox: *mut Outbox,
+    version: u32,
+    /// The message that is handled: what its handler sends inherits deadline and trace.
+    handled: *const Envelope,
+    /// Room for the error of a send, made once for the call rather than for each.
+    error: *mut RawError,
 }
 
 impl Turn {
     /// # Safety
-    /// `call` must be the one that the host passed to the running entry point.
-    pub unsafe fn new(link: Link, call: *mut Call) -> Self {
-        Turn { link, call, inherited: (0, 0) }
+    /// `call` must be the one that the host passed to the running entry point, and `error` stay as long as the turn.
+    pub unsafe fn new(link: Link, call: *mut Call, error: *mut RawError) -> Self {
+        // SAFETY: the caller vouches.
+        let (outbox, version) = unsafe { ((*call).outbox, (*call).version) };
+        Turn { link, call, outbox, version, handled: &Envelope::EMPTY, error }
     }
 
     #[inline]
@@ -37,11 +45,6 @@ impl Turn {
     #[inline]
     pub fn now(&self) -> u64 {
         self.call().now
-    }
-
-    #[inline]
-    pub fn version(&self) -> u32 {
-        self.call().version
     }
 
     /// The batch; it lies in host memory that stays until the entry point returns, which is what `'m` stands for.
@@ -64,59 +67,106 @@ impl Turn {
 
     #[inline]
     pub fn report(&self) -> ReportWriter {
-        ReportWriter { report: self.call().report }
+        let report = self.call().report;
+        // SAFETY: the report lives as long as the call.
+        ReportWriter { report, outcomes: unsafe { (*report).outcomes } }
     }
 
-    /// The message at `index` runs now.
+    /// The message at `index` runs now. It must be one of the batch.
     #[inline]
-    pub fn begin(&mut self, index: usize, message: &Envelope) {
-        let outcome = message.flags & flags::OUTCOME != 0;
-        self.inherited = (if outcome { 0 } else { message.deadline }, message.trace);
+    pub fn begin(&mut self, report: ReportWriter, index: usize, message: &Envelope) {
+        self.handled = message;
         // SAFETY: the outbox is host memory that only this thread touches while the entry point runs.
-        let mark = unsafe { (*self.call().outbox).length };
-        self.report().begin(index, mark);
+        report.begin(index, unsafe { (*self.outbox).length });
+    }
+
+    /// Deadline and trace for what the handler sends.
+    #[inline]
+    fn inherited(&self) -> (u64, u64) {
+        // SAFETY: `begin` got a message of the batch, which lies in host memory until the entry point returns.
+        let handled = unsafe { &*self.handled };
+        let outcome = handled.flags & flags::OUTCOME != 0;
+        (if outcome { no_deadline() } else { handled.deadline }, handled.trace)
     }
 
     fn inheriting(&self, body: RawBody) -> RawBody {
-        RawBody { deadline: self.inherited.0, trace: self.inherited.1, ..body }
+        let (deadline, trace) = self.inherited();
+        RawBody { deadline, trace, ..body }
     }
 
-    /// Puts a message into the outbox, publishing what is there if it is full.
-    // Always inlined: a body of fixed size is then copied without a call, which halves the cost.
+    /// Sends a message: by the outbox, or at once where its queue answers its sender. The prefix lies in `scratch`.
+    // Always inlined, as are its parts, for the sake of `Context::send`.
     #[inline(always)]
-    pub fn push(
+    pub fn send(
         &mut self,
         body_flags: u16,
-        recipient: &RawRecipient,
-        prefix: &[u8],
+        recipient: &Kept,
+        scratch: &[u8],
         body: &[u8],
     ) -> Result<()> {
+        if recipient.prefix.get() != 0 || body.len() > INLINE {
+            return self.send_long(body_flags, recipient, scratch, body);
+        }
+        if recipient.direct.get() == 0 {
+            let message = self.place();
+            self.write(message, body_flags, recipient, body);
+            self.keep();
+            return Ok(());
+        }
+        let mut message = Envelope::EMPTY;
+        self.write(&mut message, body_flags, recipient, body);
+        self.send_now(&mut message)
+    }
+
+    /// As `send`, for a content of more than a short body.
+    #[inline(never)]
+    fn send_long(
+        &mut self,
+        body_flags: u16,
+        recipient: &Kept,
+        scratch: &[u8],
+        body: &[u8],
+    ) -> Result<()> {
+        let prefix = recipient.prefix_in(scratch);
         let length = prefix.len() + body.len();
-        let mut message = Envelope {
-            route: recipient.route,
-            flags: body_flags | recipient.parameters,
-            length: length as u32,
-            sender: recipient.subsystem,
-            deadline: self.inherited.0,
-            trace: self.inherited.1,
-            ..Envelope::EMPTY
-        };
-        if prefix.is_empty() && body.len() <= INLINE {
-            message.inline[..body.len()].copy_from_slice(body);
-        } else if length <= INLINE {
+        let mut message = Envelope::EMPTY;
+        self.write(&mut message, body_flags, recipient, &[]);
+        message.length = u32::try_from(length).map_err(|_| too_large(length))?;
+        if length > INLINE {
+            self.fill_block(&mut message, prefix, body)?;
+        } else {
             message.inline[..prefix.len()].copy_from_slice(prefix);
             message.inline[prefix.len()..length].copy_from_slice(body);
-        } else {
-            self.fill_block(&mut message, prefix, body)?;
         }
-        self.append(message);
+        if recipient.direct.get() != 0 {
+            return self.send_now(&mut message);
+        }
+        *self.place() = message;
+        self.keep();
+        if length > INLINE {
+            self.account(message.length);
+        }
         Ok(())
+    }
+
+    /// Writes a message with a short body, as it goes to the host: with the recipient in place of the sender.
+    // Field by field, the body last: one that is put together first is put together on the stack, and then copied.
+    #[inline(always)]
+    fn write(&self, message: &mut Envelope, body_flags: u16, recipient: &Kept, body: &[u8]) {
+        let (deadline, trace) = self.inherited();
+        message.route = recipient.route.get();
+        message.flags = body_flags | recipient.parameters.get();
+        message.length = body.len() as u32;
+        message.sender = recipient.subsystem.get();
+        (message.stamp, message.reply) = (0, 0);
+        (message.deadline, message.trace) = (deadline, trace);
+        let (content, rest) = message.inline.split_at_mut(body.len());
+        content.copy_from_slice(body);
+        rest.fill(0);
     }
 
     #[cold]
     fn fill_block(&mut self, message: &mut Envelope, prefix: &[u8], body: &[u8]) -> Result<()> {
-        let length = prefix.len() + body.len();
-        message.length = u32::try_from(length).map_err(|_| too_large(length))?;
         let block = self.reserve(prefix.len() + body.len())?;
         message.set_block(block.block);
         // SAFETY: the host lent at least prefix and body of fresh memory.
@@ -131,23 +181,49 @@ impl Turn {
         Ok(())
     }
 
+    /// The outbox's next place; what is there is published if it is full.
     #[inline(always)]
-    fn append(&mut self, message: Envelope) {
-        // SAFETY: the outbox is host memory that only this thread touches while the entry point runs.
+    fn place<'o>(&mut self) -> &'o mut Envelope {
+        // SAFETY: the outbox is host memory, envelopes all of it, that only this thread touches while the entry point runs;
+        // the place is used before anything else asks for one.
         unsafe {
-            let outbox = self.call().outbox;
-            if (*outbox).length == (*outbox).capacity {
+            if (*self.outbox).length == (*self.outbox).capacity {
                 self.publish();
             }
-            (*outbox).messages.add((*outbox).length as usize).write(message);
-            (*outbox).length += 1;
-            if message.flags & flags::BLOCK != 0 {
-                (*outbox).bytes = (*outbox).bytes.saturating_add(message.length);
-                if (*outbox).bytes >= (*outbox).max_bytes {
-                    self.publish();
-                }
+            &mut *(*self.outbox).messages.add((*self.outbox).length as usize)
+        }
+    }
+
+    /// What was written to the outbox's next place is to be sent.
+    #[inline(always)]
+    fn keep(&mut self) {
+        // SAFETY: as for `place`.
+        unsafe { (*self.outbox).length += 1 };
+    }
+
+    /// Counts the block of a message in the outbox, and publishes when there is enough in them.
+    fn account(&mut self, length: u32) {
+        // SAFETY: as for `append`.
+        unsafe {
+            (*self.outbox).bytes = (*self.outbox).bytes.saturating_add(length);
+            if (*self.outbox).bytes >= (*self.outbox).max_bytes {
+                self.publish();
             }
         }
+    }
+
+    #[inline]
+    fn send_now(&mut self, message: &mut Envelope) -> Result<()> {
+        // SAFETY: the turn and the room for an error are of this call; the message outlives it.
+        let status =
+            unsafe { self.link.calls.send()(self.link.host, self.raw(), message, self.error) };
+        if status == 0 { Ok(()) } else { Err(self.failure(status)) }
+    }
+
+    #[cold]
+    fn failure(&self, status: u32) -> Error {
+        // SAFETY: the host call that answered with this status has written the error, whose room is still there.
+        unsafe { (*self.error).read(status) }
     }
 
     #[cold]
@@ -167,56 +243,45 @@ impl Turn {
     }
 
     /// Resolves a path; the encoded parameters replace what is in `prefix`.
-    pub fn resolve(&mut self, path: &str, prefix: &mut Vec<u8>) -> Result<RawRecipient> {
+    pub fn resolve(&mut self, path: &str, prefix: &mut Vec<u8>, kept: &Kept) -> Result<()> {
         let mut recipient = RawRecipient::UNRESOLVED;
         prefix.clear();
         prefix.reserve(MAX_PREFIX);
-        // SAFETY: the turn is of this call; `prefix` has the room that `resolve` asks for.
-        checked(|error| unsafe {
-            let room = prefix.as_mut_ptr();
+        // SAFETY: the turn is of this call, and so is the room for an error; `prefix` has the room that `resolve` asks for.
+        let status = unsafe {
             self.link.calls.resolve()(
                 self.link.host,
                 self.raw(),
                 path.into(),
                 &mut recipient,
-                room,
-                error,
+                prefix.as_mut_ptr(),
+                self.error,
             )
-        })?;
+        };
+        if status != 0 {
+            return Err(self.failure(status));
+        }
         // SAFETY: the host wrote that many bytes, at most `MAX_PREFIX`.
         unsafe { prefix.set_len((recipient.prefix as usize).min(MAX_PREFIX)) };
-        Ok(recipient)
-    }
-
-    pub fn send(&mut self, recipient: &RawRecipient, prefix: &[u8], body: RawBody) -> Result<()> {
-        let body = self.inheriting(body);
-        // SAFETY: the turn is of this call; the slices outlive it.
-        checked(|error| unsafe {
-            self.link.calls.send()(
-                self.link.host,
-                self.raw(),
-                recipient,
-                prefix.into(),
-                body,
-                error,
-            )
-        })
+        kept.set(&recipient);
+        Ok(())
     }
 
     pub fn ask(
         &mut self,
-        recipient: &RawRecipient,
-        prefix: &[u8],
+        recipient: &Kept,
+        scratch: &[u8],
         body: RawBody,
         how: Ask<'_>,
     ) -> Result<()> {
         let body = self.inheriting(body);
+        let prefix = recipient.prefix_in(scratch);
         // SAFETY: the turn is of this call; the slices outlive it.
         checked(|error| unsafe {
             self.link.calls.ask()(
                 self.link.host,
                 self.raw(),
-                recipient,
+                &recipient.raw(),
                 prefix.into(),
                 body,
                 how.within,
@@ -246,15 +311,98 @@ fn too_large(length: usize) -> Error {
     Error::new(ErrorCode::TooLarge, format!("a message of {length} bytes is larger than 4 GiB"))
 }
 
+/// What an outcome passes on. Cold, so that the way of a message lies straight ahead.
+#[cold]
+fn no_deadline() -> u64 {
+    0
+}
+
+/// A resolved recipient where its holder keeps it.
+// Field by field, so that a send reads what it needs where it lies, without a copy of the whole.
+#[derive(Debug, Clone)]
+pub(crate) struct Kept {
+    version: Cell<u32>,
+    subsystem: Cell<u32>,
+    route: Cell<u16>,
+    direct: Cell<u16>,
+    parameters: Cell<u16>,
+    prefix: Cell<u16>,
+    body: Cell<u64>,
+    reply: Cell<u64>,
+}
+
+impl Kept {
+    pub const fn unresolved() -> Self {
+        Kept {
+            version: Cell::new(0),
+            subsystem: Cell::new(0),
+            route: Cell::new(0),
+            direct: Cell::new(0),
+            parameters: Cell::new(0),
+            prefix: Cell::new(0),
+            body: Cell::new(0),
+            reply: Cell::new(0),
+        }
+    }
+
+    pub fn set(&self, recipient: &RawRecipient) {
+        self.version.set(recipient.version);
+        self.subsystem.set(recipient.subsystem);
+        self.route.set(recipient.route);
+        self.direct.set(recipient.direct);
+        self.parameters.set(recipient.parameters);
+        self.prefix.set(recipient.prefix);
+        self.body.set(recipient.body);
+        self.reply.set(recipient.reply);
+    }
+
+    fn raw(&self) -> RawRecipient {
+        RawRecipient {
+            version: self.version.get(),
+            subsystem: self.subsystem.get(),
+            route: self.route.get(),
+            direct: self.direct.get(),
+            parameters: self.parameters.get(),
+            prefix: self.prefix.get(),
+            body: self.body.get(),
+            reply: self.reply.get(),
+        }
+    }
+
+    #[inline]
+    pub fn is_current(&self, turn: &Turn) -> bool {
+        self.version.get() == turn.version
+    }
+
+    #[inline]
+    pub fn has_prefix(&self) -> bool {
+        self.prefix.get() != 0
+    }
+
+    /// The schema of the body; 0 takes anything.
+    #[inline]
+    pub fn body(&self) -> u64 {
+        self.body.get()
+    }
+
+    /// The encoded parameters, with which `scratch` begins.
+    fn prefix_in<'s>(&self, scratch: &'s [u8]) -> &'s [u8] {
+        &scratch[..self.prefix.get().into()]
+    }
+}
+
+/// Room for the text of an error from the host; longer texts are cut.
+pub(super) type ErrorText = [MaybeUninit<u8>; 1024];
+
+pub(super) const NO_TEXT: ErrorText = [const { MaybeUninit::uninit() }; 1024];
+
 /// Runs a host call that fills in an error, and makes a [`Result`] of its status.
 pub(super) fn checked(call: impl FnOnce(*mut RawError) -> u32) -> Result<()> {
-    /// Room for the text of an error from the host; longer texts are cut.
-    const ROOM: usize = 1024;
-    let mut room = [const { MaybeUninit::<u8>::uninit() }; ROOM];
-    let mut error = RawError::new(room.as_mut_ptr().cast(), ROOM);
+    let mut text = NO_TEXT;
+    let mut error = RawError::new(text.as_mut_ptr().cast(), text.len());
     match call(&mut error) {
         0 => Ok(()),
-        // SAFETY: the host wrote the text into `room`, which is still here.
+        // SAFETY: the host wrote into `text`, which is still here.
         status => Err(unsafe { error.read(status) }),
     }
 }
@@ -263,6 +411,7 @@ pub(super) fn checked(call: impl FnOnce(*mut RawError) -> u32) -> Result<()> {
 #[derive(Copy, Clone)]
 pub(crate) struct ReportWriter {
     report: *mut Report,
+    outcomes: *mut u8,
 }
 
 impl ReportWriter {
@@ -290,7 +439,7 @@ impl ReportWriter {
     #[inline]
     pub fn outcome(self, index: usize, code: u8) {
         // SAFETY: the host gives a byte a message, and `index` is within the batch.
-        unsafe { (*self.report).outcomes.add(index).write(code) }
+        unsafe { self.outcomes.add(index).write(code) }
     }
 
     #[inline]

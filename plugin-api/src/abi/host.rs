@@ -60,14 +60,8 @@ pub trait Host: Send + Sync + 'static {
     fn reserve(&self, turn: &mut Self::Turn, length: usize) -> Result<RawBlock>;
     /// Sends what is in the outbox, and empties it.
     fn publish(&self, turn: &mut Self::Turn, outbox: &mut OutboxBuffer);
-    /// Sends one message at once.
-    fn send(
-        &self,
-        turn: &mut Self::Turn,
-        to: &RawRecipient,
-        prefix: &[u8],
-        body: BodyRef<'_>,
-    ) -> Result<()>;
+    /// Sends one message at once. As in an outbox, it holds the recipient in `sender`; its block is the host's from here on.
+    fn send(&self, turn: &mut Self::Turn, message: &mut Envelope) -> Result<()>;
     /// Sends a request, by the outbox or at once, as the recipient has it.
     fn ask(
         &self,
@@ -248,7 +242,9 @@ impl ReportBuffer {
         self.atomic(|raw| unsafe { &raw mut (*raw).flags }).fetch_or(bits, Ordering::Relaxed);
     }
 
-    fn reset(&self) {
+    fn reset(&self, batch: usize) {
+        // SAFETY: slicing checks the bounds; nobody reads outcomes before the cursor has moved over them.
+        unsafe { (&mut *self.outcomes)[..batch].fill(0) };
         // SAFETY: only the addresses are taken.
         self.atomic(|raw| unsafe { &raw mut (*raw).mark }).store(0, Ordering::Relaxed);
         // SAFETY: only the addresses are taken.
@@ -303,7 +299,7 @@ pub struct CallSpec<'a, T> {
 
 impl<T> CallSpec<'_, T> {
     fn run(self, call: impl FnOnce(*mut Call) -> u32) -> u32 {
-        self.report.reset();
+        self.report.reset(self.messages.len());
         let (report, outbox) = (self.report.raw, self.outbox.raw);
         let mut frame = Frame { turn: self.turn, outbox: self.outbox };
         call(&mut Call {
@@ -430,8 +426,8 @@ impl Guest {
     /// # Errors
     /// What `start` says.
     pub fn start<T>(&mut self, spec: CallSpec<'_, T>) -> Result<()> {
-        // SAFETY: `&mut self` makes this the only call.
         with_error(|error| {
+            // SAFETY: `&mut self` makes this the only call.
             spec.run(|call| unsafe { self.module.start()(self.instance, call, error) })
         })
     }
@@ -441,8 +437,8 @@ impl Guest {
     /// # Errors
     /// What `stop` says.
     pub fn stop<T>(&mut self, spec: CallSpec<'_, T>) -> Result<()> {
-        // SAFETY: `&mut self` makes this the only call.
         with_error(|error| {
+            // SAFETY: `&mut self` makes this the only call.
             spec.run(|call| unsafe { self.module.stop()(self.instance, call, error) })
         })
     }
@@ -580,15 +576,23 @@ impl<H: Host> Served<H> {
 }
 
 /// Runs host code for a plugin and makes a status of whatever it does.
+#[inline]
 fn guard(error: *mut RawError, work: impl FnOnce() -> Result<()>) -> u32 {
-    let failed = match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(Ok(())) => return 0,
-        Ok(Err(failed)) => failed,
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Ok(())) => 0,
+        // SAFETY: the plugin passes room for an error.
+        failed => unsafe { RawError::write(error, &failure(failed)) },
+    }
+}
+
+/// The error of host code that did not succeed.
+#[cold]
+fn failure(ended: std::thread::Result<Result<()>>) -> Error {
+    match ended {
+        Ok(result) => result.expect_err("`guard` asks only for failures"),
         Err(payload) => Error::failed(format!("the host failed with {}", panic_text(payload)))
             .handled(Handled::Unknown),
-    };
-    // SAFETY: the plugin passes room for an error.
-    unsafe { RawError::write(error, &failed) }
+    }
 }
 
 /// Runs host code that has no way to fail; a panic is the host's own and has been reported by its hook.
@@ -649,17 +653,20 @@ unsafe extern "C" fn resolve<H: Host>(
     error: *mut RawError,
 ) -> u32 {
     guard(error, || {
-        // SAFETY: the plugin passes its link's host, its turn, and a path valid for the call.
-        let (host, frame, path) = unsafe { (host_of::<H>(host), frame_of::<H>(turn), path.text()) };
+        // SAFETY: the plugin passes its link's host and its turn.
+        let (host, frame) = unsafe { (host_of::<H>(host), frame_of::<H>(turn)) };
+        // SAFETY: the plugin's side makes the path from a `str` that is valid for the call; to look at every byte would cost as much as to resolve it.
+        let path = unsafe { std::str::from_utf8_unchecked(path.get()) };
         PREFIX.with_borrow_mut(|encoded| {
             encoded.clear();
             let mut resolved = host.resolve(frame.turn, path, encoded)?;
             let length = encoded.len().min(MAX_PREFIX);
             resolved.prefix = length as u16;
-            // SAFETY: the plugin passes a place for a recipient, and room for `MAX_PREFIX` bytes.
-            unsafe {
-                recipient.write(resolved);
-                ptr::copy_nonoverlapping(encoded.as_ptr(), prefix, length);
+            // SAFETY: the plugin passes a place for a recipient.
+            unsafe { recipient.write(resolved) };
+            if length > 0 {
+                // SAFETY: the plugin passes room for `MAX_PREFIX` bytes.
+                unsafe { ptr::copy_nonoverlapping(encoded.as_ptr(), prefix, length) };
             }
             Ok(())
         })
@@ -699,17 +706,12 @@ unsafe extern "C" fn publish<H: Host>(host: *const c_void, turn: *mut c_void) {
 unsafe extern "C" fn send<H: Host>(
     host: *const c_void,
     turn: *mut c_void,
-    recipient: *const RawRecipient,
-    prefix: Bytes,
-    body: RawBody,
+    message: *mut Envelope,
     error: *mut RawError,
 ) -> u32 {
     guard(error, || {
-        // SAFETY: the plugin passes its link's host, its turn, and arguments valid for the call.
-        unsafe {
-            let frame = frame_of::<H>(turn);
-            host_of::<H>(host).send(frame.turn, &*recipient, prefix.get(), body_ref(body))
-        }
+        // SAFETY: the plugin passes its link's host, its turn, and a message that is ours for the call.
+        unsafe { host_of::<H>(host).send(frame_of::<H>(turn).turn, &mut *message) }
     })
 }
 

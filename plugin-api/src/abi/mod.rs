@@ -197,6 +197,10 @@ pub mod flags {
     pub const JSON: u16 = 0x0040;
     /// This is an outcome: its `deadline` and `stamp` are not those of a message.
     pub const OUTCOME: u16 = 0x0100;
+    /// The answer is to be JSON, whatever the body is: the request was forwarded for one that came as JSON.
+    pub const ANSWER_JSON: u16 = 0x0400;
+    /// On the way to the host only: the thread that asks may be kept waiting at a full queue that blocks.
+    pub const MAY_WAIT: u16 = 0x0200;
     /// The bytes came from the edge: a raw handler gets them unchanged, a typed one reads them as JSON.
     pub const EDGE: u16 = 0x0080;
 }
@@ -301,7 +305,7 @@ pub struct Report {
     pub mark: u32,
     /// Zero.
     pub reserved: u32,
-    /// A byte a message: the error's number, 0 for handled.
+    /// A byte a message: the error's number; 0, as the host wrote before the call, for handled.
     pub outcomes: *mut u8,
 }
 
@@ -482,13 +486,12 @@ pub struct HostCalls {
     ) -> u32,
     /// Publishes the outbox.
     pub publish: unsafe extern "C" fn(host: *const c_void, turn: *mut c_void),
-    /// Sends to a queue that answers at once. `prefix` is what `resolve` gave.
+    /// Sends to a queue that answers at once. The message is as one in an outbox, with the recipient in place of the
+    /// sender, and the host's to change; its block is the host's again, also if it was not sent.
     pub send: unsafe extern "C" fn(
         host: *const c_void,
         turn: *mut c_void,
-        recipient: *const RawRecipient,
-        prefix: Bytes,
-        body: RawBody,
+        message: *mut Envelope,
         error: *mut RawError,
     ) -> u32,
     /// Sends a request; its outcome comes to `reply_to`, a path within the subsystem. `within` 0 is the default deadline.

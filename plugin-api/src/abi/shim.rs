@@ -1,9 +1,12 @@
 //! The entry points of a plugin. Every one catches panics here, on the plugin's side: a panic that reached the boundary
 //! would abort the process.
 
-use super::{call::Turn, *};
+use super::{
+    call::{NO_TEXT, Turn},
+    *,
+};
 use crate::{
-    Context, Error, ErrorCode, Result, Sender, Subsystem,
+    Context, Error, ErrorCode, Handled, Result, Sender, Subsystem,
     context::{Buffers, Shared},
     handler::{Call as HandlerCall, ReplyBuffer},
     message::{Message, wants_json},
@@ -13,7 +16,6 @@ use crate::{
 use abi_stable::{library::RootModuleResult, prefix_type::WithMetadata, std_types::RResult};
 use std::{
     any::Any,
-    cell::Cell,
     net::TcpListener,
     os::fd::{FromRawFd, OwnedFd},
     panic::{AssertUnwindSafe, catch_unwind},
@@ -27,7 +29,7 @@ struct Guest<S: Subsystem> {
     subsystem: S,
     link: Link,
     /// Handlers by the host's number of their route.
-    handlers: Vec<Option<HandlerCall<S>>>,
+    handlers: Vec<HandlerCall<S>>,
     buffers: Buffers,
     reply: Vec<u8>,
     shared: Arc<Shared>,
@@ -121,28 +123,42 @@ fn parse_config<T: serde::de::DeserializeOwned>(config: &str, raw: *mut RawError
     options.from_str(config).map_err(|error| {
         // SAFETY: the host passes room for an error, or null.
         if let Some(raw) = unsafe { raw.as_mut() } {
-            raw.span_start = offset_of(config, error.span.start);
-            raw.span_end = offset_of(config, error.span.end);
+            let place = place_of(config, &error.span);
+            (raw.span_start, raw.span_end) = (place.start as u64, place.end as u64);
         }
         Error::invalid(error.code.to_string())
     })
 }
 
-fn offset_of(text: &str, place: ron::error::Position) -> u64 {
+/// Where an error is. RON's own span may begin, or lie whole, in the space before the value that is wrong.
+fn place_of(config: &str, span: &ron::error::Span) -> std::ops::Range<usize> {
+    let (start, end) = (offset_of(config, span.start), offset_of(config, span.end));
+    let text = &config[start..];
+    let start = start + (text.len() - text.trim_start().len());
+    let value = config[start..].find([',', ')', ']', '}', '\n']).unwrap_or_default();
+    start..if end > start { end } else { start + value }
+}
+
+fn offset_of(text: &str, place: ron::error::Position) -> usize {
     let line =
         text.split_inclusive('\n').take(place.line.saturating_sub(1)).map(str::len).sum::<usize>();
     let column =
         text[line..].chars().take(place.col.saturating_sub(1)).map(char::len_utf8).sum::<usize>();
-    (line + column) as u64
+    line + column
 }
 
-fn handlers_by_number<S: Subsystem>(routes: &[u16]) -> Vec<Option<HandlerCall<S>>> {
+fn handlers_by_number<S: Subsystem>(routes: &[u16]) -> Vec<HandlerCall<S>> {
     let length = routes.iter().max().map_or(0, |&number| usize::from(number) + 1);
-    let mut handlers = vec![None; length];
+    let mut handlers: Vec<HandlerCall<S>> = vec![no_route; length];
     for (&number, route) in routes.iter().zip(S::ROUTES) {
-        handlers[usize::from(number)] = Some(route.call);
+        handlers[usize::from(number)] = route.call;
     }
     handlers
+}
+
+/// Stands where no handler is.
+fn no_route<S>(_: &mut S, _: &mut Context, _: &Message<'_>, _: &mut ReplyBuffer) -> Result<()> {
+    Err(Error::new(ErrorCode::NoRoute, "this build has no such route any more"))
 }
 
 /// # Safety
@@ -184,8 +200,10 @@ fn with_context<S: Subsystem>(
     call: *mut Call,
     work: impl FnOnce(&mut S, &mut Context, &mut Vec<u8>) -> Result<()>,
 ) -> Result<()> {
-    // SAFETY: `call` is the one that the host passed to the entry point that runs.
-    let turn = unsafe { Turn::new(guest.link, call) };
+    let mut text = NO_TEXT;
+    let mut error = RawError::new(text.as_mut_ptr().cast(), text.len());
+    // SAFETY: `call` is the one that the host passed to the entry point that runs; the turn ends with this function.
+    let turn = unsafe { Turn::new(guest.link, call, &mut error) };
     let _entered = link::enter(guest.link, turn.raw());
     let mut context = Context::new(turn, guest.shared.clone(), std::mem::take(&mut guest.buffers));
     let result = work(&mut guest.subsystem, &mut context, &mut guest.reply);
@@ -249,40 +267,63 @@ unsafe extern "C" fn handle<S: Export>(
 fn handle_batch<S: Subsystem>(
     subsystem: &mut S,
     context: &mut Context,
-    handlers: &[Option<HandlerCall<S>>],
+    handlers: &[HandlerCall<S>],
     buffer: &mut Vec<u8>,
 ) {
     let (report, pool) = (context.turn.report(), context.turn.pool());
     // SAFETY: the batch is used until the end of this function, which is before the entry point returns.
     let messages = unsafe { context.turn.messages() };
-    let mut reply =
-        ReplyBuffer { bytes: std::mem::take(buffer), flags: 0, wanted: false, as_json: false };
+    let mut reply = ReplyBuffer {
+        bytes: std::mem::take(buffer),
+        flags: 0,
+        wanted: false,
+        began: false,
+        as_json: false,
+    };
+    let missing: HandlerCall<S> = no_route;
     let mut ran = 0;
     for (index, envelope) in messages.iter().enumerate() {
         if index > 0 && report.flags() != 0 {
             break;
         }
-        context.turn.begin(index, envelope);
+        context.turn.begin(report, index, envelope);
         // SAFETY: the host keeps the blocks of a batch until the entry point returns.
-        let content = unsafe { envelope.content(pool) };
-        let deferred = Cell::new(false);
-        let message = Message::new(envelope, content, &deferred);
-        (reply.wanted, reply.as_json) = (envelope.reply != 0, wants_json(envelope));
-        let mut result = match handlers.get(usize::from(envelope.route)) {
-            Some(Some(call)) => call(subsystem, context, &message, &mut reply),
-            _ => Err(Error::new(ErrorCode::NoRoute, "this build has no such route any more")),
-        };
-        if deferred.get() && crate::responder::was_dropped(envelope.reply) {
-            result = result.and_then(|()| Err(crate::responder::unanswered()));
+        let message = Message::new(envelope, unsafe { envelope.content(pool) });
+        reply.began = false;
+        reply.wanted = envelope.reply != 0;
+        if reply.wanted {
+            reply.as_json = wants_json(envelope);
         }
-        report.outcome(index, result.as_ref().map_or_else(|error| error.code as u8, |()| 0));
-        if result.is_err() || (reply.wanted && !deferred.get()) {
-            answer(context, envelope, result, &reply);
+        let call = handlers.get(usize::from(envelope.route)).unwrap_or(&missing);
+        let result = call(subsystem, context, &message, &mut reply);
+        // Where nobody waits, a responder that was taken has nothing to answer either.
+        if result.is_err() || reply.wanted {
+            let code = settle(context, envelope, result, &reply, message.is_deferred());
+            report.outcome(index, code);
         }
         ran = index + 1;
     }
     report.end(ran);
     *buffer = reply.bytes;
+}
+
+/// Answers, unless a responder will, and gives the code of the outcome.
+#[inline(never)]
+fn settle(
+    context: &mut Context,
+    envelope: &Envelope,
+    mut result: Result<()>,
+    reply: &ReplyBuffer,
+    deferred: bool,
+) -> u8 {
+    if deferred && crate::responder::was_dropped(envelope.reply) {
+        result = result.and_then(|()| Err(crate::responder::unanswered()));
+    }
+    let code = result.as_ref().map_or_else(|error| error.code as u8, |()| 0);
+    if result.is_err() || !deferred {
+        answer(context, envelope, result, reply);
+    }
+    code
 }
 
 /// Hands an answer to the host; an error is handed over even if nobody waits, so that it is seen.
@@ -291,7 +332,15 @@ fn answer(context: &mut Context, envelope: &Envelope, result: Result<()>, reply:
     let link = context.turn.link;
     match result {
         Ok(()) => link.respond(turn, envelope.reply, RawBody::new(&reply.bytes, reply.flags, 0)),
-        Err(error) => link.respond(turn, envelope.reply, RawBody::error(&error)),
+        Err(error) => {
+            let error = match error.handled {
+                _ if !reply.began => error.handled(Handled::No),
+                // What it sent was not handled, but this message was: it is not safe to repeat.
+                Handled::No => error.handled(Handled::Yes),
+                _ => error,
+            };
+            link.respond(turn, envelope.reply, RawBody::error(&error));
+        }
     }
 }
 

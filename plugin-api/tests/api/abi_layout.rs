@@ -2,7 +2,7 @@
 
 use abi_stable::{
     StableAbi,
-    type_layout::{TLField, TLFields, TypeLayout},
+    type_layout::{TLField, TLFields, TLFunction, TypeLayout},
 };
 use mycelia_plugin::{
     ErrorCode, Handled,
@@ -21,7 +21,8 @@ fn the_layout_is_the_committed_one() {
         fs::write(golden(), &found).unwrap();
     }
     let committed = fs::read_to_string(golden()).unwrap_or_default();
-    let difference = committed.lines().zip(found.lines()).find(|(was, is)| was != is);
+    let (was, is) = (committed.lines().chain(["the end"]), found.lines().chain(["the end"]));
+    let difference = was.zip(is).find(|(was, is)| was != is);
     assert!(
         committed == found,
         "the layout of the ABI has changed; first at {difference:#?}\n\
@@ -59,7 +60,7 @@ fn describe() -> String {
 /// What is no type and may not change either.
 fn numbers(out: &mut String) {
     use abi::flags::*;
-    let flags = [PARAMETERS, BLOCK, ENCODING, RAW, POSTCARD, JSON, EDGE, OUTCOME];
+    let flags = [PARAMETERS, BLOCK, ENCODING, RAW, POSTCARD, JSON, EDGE, OUTCOME, MAY_WAIT];
     writeln!(out, "flags {flags:04x?}").unwrap();
     let report = [abi::Report::RETURN_SOON, abi::Report::REVOKED];
     let module = [abi::HANDLED, abi::PANICKED, abi::HAS_COMMIT, abi::HAS_STATE];
@@ -112,9 +113,24 @@ fn write_type(out: &mut String, layout: &'static TypeLayout) {
 }
 
 fn type_of(field: &TLField) -> String {
-    let functions: Vec<String> =
-        field.function_range().iter().map(|function| function.to_string()).collect();
-    if field.is_function() { functions.join(", ") } else { field.full_type().to_string() }
+    match field.function_range().iter().next() {
+        Some(function) if field.is_function() => signature(&function),
+        _ => full_type(field.layout()),
+    }
+}
+
+fn signature(function: &TLFunction) -> String {
+    let names = function.param_names.as_str().split(',').map(str::trim);
+    let types = function.param_type_layouts.iter().map(|layout| full_type(layout()));
+    let parameters: Vec<String> =
+        names.zip(types).map(|(name, type_)| format!("{name}: {type_}")).collect();
+    let unit = || "()".to_owned();
+    let returned = function.return_type_layout().map_or_else(unit, |layout| full_type(layout()));
+    format!("fn({}) -> {returned}", parameters.join(", "))
+}
+
+fn full_type(layout: &TypeLayout) -> String {
+    layout.full_type().to_string().trim().to_owned()
 }
 
 #[test]

@@ -23,6 +23,8 @@ fn the_dependency_tree_is_small() {
     let crates: BTreeSet<&str> = text.lines().map(|line| line.trim_end_matches(" (*)")).collect();
     println!("mycelia-plugin brings {} crates, itself included", crates.len());
     assert!(crates.len() <= MOST, "{} crates: {crates:#?}", crates.len());
+    let told = format!("brings {} crates, itself included", crates.len());
+    assert!(include_str!("../../README.md").contains(&told), "README.md should say: {told}");
 }
 
 #[test]

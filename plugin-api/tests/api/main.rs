@@ -1,4 +1,5 @@
 //! The plugin API as its authors and its hosts see it.
+#![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap as tests do")]
 
 mod abi_layout;
 mod bodies;
@@ -7,6 +8,7 @@ mod dependencies;
 mod handlers;
 mod manifest;
 mod patterns;
+mod readme;
 mod responders;
 mod unwinding;
 
