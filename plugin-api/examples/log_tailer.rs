@@ -15,6 +15,7 @@ use std::{
 
 /// The file to follow, and the path that gets its lines.
 #[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Settings {
     file: PathBuf,
     to: String,
@@ -117,6 +118,8 @@ mod tests {
         kit.reload().unwrap();
         append(&file, "ee\nfour\n");
         assert_eq!((next(&kit), next(&kit)), ("three".into(), "four".into()));
+        // The position follows the line: only where the thread has ended is it certain.
+        kit.reload().unwrap();
         assert_eq!(kit.ask::<u64>("position", &()).unwrap(), 19);
     }
 

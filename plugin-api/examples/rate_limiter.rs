@@ -8,6 +8,7 @@ use std::{collections::HashMap, time::Duration};
 
 /// How fast a bucket fills, in tokens a second, and how many it holds.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Settings {
     rate: f64,
     burst: f64,

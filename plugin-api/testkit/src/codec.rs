@@ -54,9 +54,9 @@ pub(crate) struct Encoded {
 impl Encoded {
     pub fn new<P: Sample>(body: &P) -> Result<Self> {
         let literal = body.checked()?.filter(|_| matches!(P::SCHEMA.name, "i32" | "f64"));
-        let (bytes, flags) =
-            body.with_bytes(&mut Vec::new(), |bytes, flags| Ok((bytes.to_owned(), flags)))?;
-        Ok(Encoded { bytes, flags, schema: P::SCHEMA.hash, literal })
+        let mut scratch = Vec::new();
+        let (bytes, flags) = body.encoded(&mut scratch)?;
+        Ok(Encoded { bytes: bytes.to_owned(), flags, schema: P::SCHEMA.hash, literal })
     }
 
     /// Fits `&1` to a route that takes another number than `i32`: it is sent as JSON, which has numbers only.

@@ -245,15 +245,11 @@ impl Host for World {
         self.change(|state| messages.into_iter().for_each(|message| state.publish_one(message)));
     }
 
-    fn send(
-        &self,
-        _: &mut Turn,
-        to: &RawRecipient,
-        prefix: &[u8],
-        body: BodyRef<'_>,
-    ) -> Result<()> {
-        let content = [prefix, body.bytes].concat();
-        self.change(|state| state.dispatch(addressed(to, body, content.len()), content))
+    fn send(&self, _: &mut Turn, message: &mut Envelope) -> Result<()> {
+        self.change(|state| {
+            let content = state.take_content(message);
+            state.dispatch(*message, content)
+        })
     }
 
     fn ask(

@@ -1,22 +1,13 @@
 //! The kit: what a test holds.
 
 use crate::{
-    Asked, Log, Request, Sample, Sent, Typed,
-    codec::Encoded,
-    directory::{Directory, refusal},
-    host::encode,
+    Asked, Caller, Log, Request, Sample, Sent, Setup, Typed,
     instance::{Instance, PATIENCE, Plan, SavedState},
-    world::{Failure, Message, Outgoing, State, World},
+    world::{Answer, Failure, Outgoing, State, Target, World},
 };
 use mycelia_kernel::{asks::Requests, ids::SubsystemId, ledger::LedgerCounts, scope::Grants};
-use mycelia_plugin::{
-    Error, ErrorCode, Export, Handled, IntoDuration, Kind, Result,
-    abi::{
-        Envelope,
-        manifest::{About, Manifest},
-    },
-};
-use serde::{Serialize, de::DeserializeOwned};
+use mycelia_plugin::{Error, ErrorCode, Export, Handled, IntoDuration, Result};
+use serde::de::DeserializeOwned;
 use std::{
     cell::{Cell, RefCell},
     marker::PhantomData,
@@ -40,120 +31,6 @@ pub struct Kit<S: Export> {
     subsystem: PhantomData<S>,
 }
 
-/// A kit that is being put together.
-#[must_use = "the subsystem runs from `start`"]
-pub struct Setup<S> {
-    name: String,
-    config: String,
-    data: Option<String>,
-    grants: Option<Vec<String>>,
-    state: Option<SavedState>,
-    ask_deadline: u64,
-    subsystem: PhantomData<S>,
-}
-
-impl<S: Export> Setup<S> {
-    /// The subsystem's name in the config; the name of its type in lower case without it.
-    pub fn name(mut self, name: &str) -> Self {
-        self.name = name.into();
-        self
-    }
-
-    /// Its config, as the RON file would have it; `()` without it.
-    pub fn config(mut self, ron: &str) -> Self {
-        self.config = ron.into();
-        self
-    }
-
-    /// The folder for its files; one that is removed with the kit without it.
-    pub fn data(mut self, folder: &str) -> Self {
-        self.data = Some(folder.into());
-        self
-    }
-
-    /// The scopes it is granted: full names, or `*`. Without it whatever its `NEEDS` declare.
-    pub fn grants(mut self, scopes: &[&str]) -> Self {
-        self.grants = Some(scopes.iter().map(|scope| scope.to_string()).collect());
-        self
-    }
-
-    /// The state that another build saved, with the number of its form: to test `migrate`.
-    ///
-    /// # Panics
-    /// If it cannot be encoded.
-    pub fn state(mut self, schema: u32, state: &impl Serialize) -> Self {
-        let bytes = rmp_serde::to_vec_named(state).expect("a state can be encoded as MessagePack");
-        self.state = Some((schema, bytes));
-        self
-    }
-
-    /// The deadline of requests that name none; 5 s without it.
-    pub fn ask_deadline(mut self, deadline: impl IntoDuration) -> Self {
-        self.ask_deadline = deadline.into_nanos();
-        self
-    }
-
-    /// Creates the subsystem and starts it.
-    ///
-    /// # Errors
-    /// A bad config, name or scope, and what `create`, `restore` and `start` say.
-    pub fn start(self) -> Result<Kit<S>> {
-        let manifest = manifest::<S>();
-        let grants = self.granted(&manifest)?;
-        let directory = Directory::new(&self.name, grants, &manifest)?;
-        let routes = directory.numbers(&manifest);
-        // As the ABI demands of a host, it lives as long as the process.
-        let world: &'static World = Box::leak(Box::new(World::new(directory, self.ask_deadline)));
-        let own_folder = if self.data.is_none() { Some(tempfile::tempdir()?) } else { None };
-        let folder = own_folder
-            .as_ref()
-            .map(|folder| folder.path().join(&self.name).to_string_lossy().into_owned());
-        let data = self.data.or(folder).unwrap_or_default();
-        let plan = Plan { name: self.name, config: self.config, data, routes };
-        let instance = Instance::begin::<S>(world, &plan, self.state.as_ref())?;
-        set_timers(&mut world.lock(), &manifest)?;
-        Ok(Kit {
-            world,
-            instance: RefCell::new(Some(instance)),
-            plan,
-            snapshot: RefCell::default(),
-            is_abandoned: Cell::new(false),
-            _data: own_folder,
-            subsystem: PhantomData,
-        })
-    }
-
-    fn granted(&self, manifest: &Manifest) -> Result<Grants> {
-        let needs = manifest.needs.iter().map(|need| need.scope.as_str());
-        let grants = match &self.grants {
-            None => Grants::parse(needs),
-            Some(scopes) => Grants::parse(scopes.iter().map(String::as_str)),
-        };
-        grants.map_err(|error| Error::invalid(error.to_string()))
-    }
-}
-
-fn manifest<S: Export>() -> Manifest {
-    Manifest::of::<S>(About { name: "", version: "", state: S::SCHEMA, unwinds: true })
-}
-
-fn set_timers(state: &mut State, manifest: &Manifest) -> Result<()> {
-    let (subject, name) =
-        (state.directory.subject, state.directory.name(state.directory.subject).to_owned());
-    for route in &manifest.routes {
-        let Kind::Every(period) = route.kind else { continue };
-        let id = state
-            .directory
-            .table
-            .route_id(subject, &route.pattern)
-            .expect("every route has a number");
-        let envelope = Envelope { route: id.0, sender: subject.0.into(), ..Envelope::EMPTY };
-        let path = format!("{name}://{}", route.pattern);
-        state.schedule(period, Message::new(envelope, Vec::new(), path), true)?;
-    }
-    Ok(())
-}
-
 impl<S: Export> Kit<S> {
     /// Starts the subsystem with this config, written as in the RON file: `Kit::<Limiter>::new("(rate: 2.0)")`.
     ///
@@ -165,15 +42,22 @@ impl<S: Export> Kit<S> {
 
     /// Begins a kit that needs more than a config.
     pub fn setup() -> Setup<S> {
-        let path = std::any::type_name::<S>();
-        let name = path.rsplit("::").next().unwrap_or(path).to_lowercase();
-        Setup {
-            name,
-            config: "()".into(),
-            data: None,
-            grants: None,
-            state: None,
-            ask_deadline: "5s".into_nanos(),
+        Setup::new()
+    }
+
+    pub(crate) fn of(
+        world: &'static World,
+        instance: Instance,
+        plan: Plan,
+        data: Option<TempDir>,
+    ) -> Self {
+        Kit {
+            world,
+            instance: RefCell::new(Some(instance)),
+            plan,
+            snapshot: RefCell::default(),
+            is_abandoned: Cell::new(false),
+            _data: data,
             subsystem: PhantomData,
         }
     }
@@ -347,9 +231,10 @@ impl<S: Export> Kit<S> {
     /// What `create`, `restore` and `start` say; the subsystem does not run then.
     pub fn restart(&self) -> Result<()> {
         self.take_instance().end();
+        let begun = self.begin(self.snapshot.borrow().as_ref());
         let text = "the instance that held the request ended";
         self.world.change(|state| state.end_unheld(ErrorCode::Restarted, text));
-        self.begin(self.snapshot.borrow().as_ref())
+        begun
     }
 
     fn begin(&self, state: Option<&SavedState>) -> Result<()> {
@@ -433,6 +318,10 @@ impl<S: Export> Kit<S> {
         self.is_abandoned.set(true);
     }
 
+    pub(crate) fn name(&self) -> &str {
+        &self.plan.name
+    }
+
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.world.lock()
     }
@@ -456,6 +345,7 @@ impl<S: Export> Kit<S> {
     pub(crate) fn await_thing<T>(&self, look: impl Fn(&mut State) -> Option<T>) -> Option<T> {
         let begun = Instant::now();
         loop {
+            self.run();
             // Before the look: a thread that ended by now has done what it does.
             let threads = self.instance.borrow().as_ref().map_or(0, Instance::threads);
             self.run();
@@ -468,7 +358,7 @@ impl<S: Export> Kit<S> {
     }
 
     /// Answers one of the subsystem's requests.
-    pub(crate) fn answer(&self, request: u64, answer: crate::world::Answer, path: &str) {
+    pub(crate) fn answer(&self, request: u64, answer: Answer, path: &str) {
         self.world.change(|state| {
             let by = path.split_once("://").and_then(|(name, _)| state.directory.table.id(name));
             state.answer(request, answer, by.unwrap_or(SubsystemId::OPERATOR));
@@ -525,80 +415,6 @@ fn take(outgoing: &mut Vec<Outgoing>, is_it: impl Fn(&Outgoing) -> bool) -> Opti
     Some(outgoing.remove(index))
 }
 
-/// Somebody who sends to the subsystem.
-pub struct Caller<'k, S: Export> {
-    kit: &'k Kit<S>,
-    id: SubsystemId,
-}
-
-impl<'k, S: Export> Caller<'k, S> {
-    /// As [`Kit::ask`], under this name.
-    ///
-    /// # Errors
-    /// As for [`Kit::ask`].
-    ///
-    /// # Panics
-    /// As for [`Kit::ask`].
-    #[track_caller]
-    pub fn ask<R: Typed>(&self, path: &str, body: impl Sample) -> Result<R> {
-        let request = self.request(path, body)?;
-        request.expect_schema::<R>(path)?;
-        request.outcome()
-    }
-
-    /// As [`Kit::send`], under this name.
-    ///
-    /// # Errors
-    /// As for [`Kit::send`].
-    pub fn send(&self, path: &str, body: impl Sample) -> Result<()> {
-        let message = self.message(path, &body)?;
-        let key = self.kit.state().post(Message { is_watched: true, ..message })?;
-        self.kit.run();
-        self.kit.state().results.remove(&key).map_or(Ok(()), Err)
-    }
-
-    /// As [`Kit::request`], under this name.
-    ///
-    /// # Errors
-    /// As for [`Kit::request`].
-    pub fn request(&self, path: &str, body: impl Sample) -> Result<Request<'k, S>> {
-        let mut message = self.message(path, &body)?;
-        let mut state = self.kit.state();
-        let deadline = state.now + state.ask_deadline;
-        let id =
-            state.asked_by_test.begin(deadline, ()).expect("a test has fewer open requests").pack();
-        (message.envelope.reply, message.envelope.deadline) = (id, deadline);
-        state.answers.insert(id, None);
-        state.post(message)?;
-        Ok(Request::new(self.kit, id, path))
-    }
-
-    fn message<P: Sample>(&self, path: &str, body: &P) -> Result<Message> {
-        let encoded = Encoded::new(body)?;
-        let full = format!("{}://{path}", self.kit.plan.name);
-        let mut state = self.kit.state();
-        let resolved = state.directory.resolve(self.id, &full).inspect_err(|error| {
-            if error.code == ErrorCode::Denied {
-                state.ledger.deny(1);
-            }
-        })?;
-        let encoded = encoded.fit(resolved.body);
-        let checked =
-            state.directory.table.check_body(resolved.subsystem, resolved.route, encoded.schema);
-        checked.map_err(refusal)?;
-        let mut content = encode(resolved.params);
-        content.extend(encoded.bytes);
-        let flags = encoded.flags | resolved.params.len() as u16;
-        let envelope = Envelope {
-            route: resolved.route.0,
-            sender: self.id.0.into(),
-            flags,
-            ..Envelope::EMPTY
-        };
-        Ok(Message::new(envelope, content, full))
-    }
-}
-
 impl<S: Export> Kit<S> {
     /// The schema of a route's replies.
     pub(crate) fn reply_schema(&self, path: &str) -> u64 {
@@ -610,7 +426,7 @@ impl<S: Export> Kit<S> {
     /// The schema that the outcome of a request must have.
     pub(crate) fn outcome_schema(&self, request: u64) -> u64 {
         let state = self.state();
-        let Some(crate::world::Target::Route { route, .. }) = state.targets.get(&request) else {
+        let Some(Target::Route { route, .. }) = state.targets.get(&request) else {
             return 0;
         };
         state.directory.table.route(state.directory.subject, *route).map_or(0, |route| route.body)

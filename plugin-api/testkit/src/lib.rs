@@ -1,18 +1,22 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod caller;
 mod codec;
 mod directory;
 mod expect;
 mod host;
 mod instance;
 mod kit;
+mod setup;
 mod world;
 
+pub use caller::Caller;
 pub use codec::{Sample, Typed};
 pub use expect::{Asked, Request, Sent};
-pub use kit::{Caller, Kit, Setup};
+pub use kit::Kit;
 pub use mycelia_kernel::{asks::Requests, ledger::LedgerCounts};
+pub use setup::Setup;
 pub use world::Log;
 
 #[doc(hidden)]

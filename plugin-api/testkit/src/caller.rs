@@ -1,0 +1,81 @@
+//! Who sends to the subsystem under test.
+
+use crate::{
+    Kit, Request, Sample, Typed, codec::Encoded, directory::refusal, host::encode, world::Message,
+};
+use mycelia_kernel::ids::SubsystemId;
+use mycelia_plugin::{ErrorCode, Export, Result, abi::Envelope};
+
+/// Somebody who sends to the subsystem.
+pub struct Caller<'k, S: Export> {
+    pub(crate) kit: &'k Kit<S>,
+    pub(crate) id: SubsystemId,
+}
+
+impl<'k, S: Export> Caller<'k, S> {
+    /// As [`Kit::ask`], under this name.
+    ///
+    /// # Errors
+    /// As for [`Kit::ask`].
+    ///
+    /// # Panics
+    /// As for [`Kit::ask`].
+    #[track_caller]
+    pub fn ask<R: Typed>(&self, path: &str, body: impl Sample) -> Result<R> {
+        let request = self.request(path, body)?;
+        request.expect_schema::<R>(path)?;
+        request.outcome()
+    }
+
+    /// As [`Kit::send`], under this name.
+    ///
+    /// # Errors
+    /// As for [`Kit::send`].
+    pub fn send(&self, path: &str, body: impl Sample) -> Result<()> {
+        let message = self.message(path, &body)?;
+        let key = self.kit.state().post(Message { is_watched: true, ..message })?;
+        self.kit.run();
+        self.kit.state().results.remove(&key).map_or(Ok(()), Err)
+    }
+
+    /// As [`Kit::request`], under this name.
+    ///
+    /// # Errors
+    /// As for [`Kit::request`].
+    pub fn request(&self, path: &str, body: impl Sample) -> Result<Request<'k, S>> {
+        let mut message = self.message(path, &body)?;
+        let mut state = self.kit.state();
+        let deadline = state.now + state.ask_deadline;
+        let id =
+            state.asked_by_test.begin(deadline, ()).expect("a test has fewer open requests").pack();
+        (message.envelope.reply, message.envelope.deadline) = (id, deadline);
+        state.answers.insert(id, None);
+        state.post(message)?;
+        Ok(Request::new(self.kit, id, path))
+    }
+
+    fn message<P: Sample>(&self, path: &str, body: &P) -> Result<Message> {
+        let encoded = Encoded::new(body)?;
+        let full = format!("{}://{path}", self.kit.name());
+        let mut state = self.kit.state();
+        let resolved = state.directory.resolve(self.id, &full).inspect_err(|error| {
+            if error.code == ErrorCode::Denied {
+                state.ledger.deny(1);
+            }
+        })?;
+        let encoded = encoded.fit(resolved.body);
+        let checked =
+            state.directory.table.check_body(resolved.subsystem, resolved.route, encoded.schema);
+        checked.map_err(refusal)?;
+        let mut content = encode(resolved.params);
+        content.extend(encoded.bytes);
+        let flags = encoded.flags | resolved.params.len() as u16;
+        let envelope = Envelope {
+            route: resolved.route.0,
+            sender: self.id.0.into(),
+            flags,
+            ..Envelope::EMPTY
+        };
+        Ok(Message::new(envelope, content, full))
+    }
+}
