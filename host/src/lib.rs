@@ -7,5 +7,6 @@ pub mod control;
 pub mod loader;
 pub mod log;
 pub mod operator;
+pub mod run;
 pub mod runtime;
 pub mod status;

@@ -1,20 +1,28 @@
 //! The binary: the command line, wired to the parts of the host.
 
-use mycelia::cli::{self, Inspected, Seams};
-use mycelia::config::Config;
-use mycelia::loader;
-use std::path::Path;
-use std::process::ExitCode;
+use mycelia::{
+    cli::{self, Inspected, Seams},
+    loader, run,
+    runtime::search_path,
+};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 fn main() -> ExitCode {
-    cli::main(&Seams { run, check: |file| Config::read(file), inspect })
-}
-
-fn run(_: &Path) -> ExitCode {
-    cli::Failure::failed("this build has no runtime").report()
+    cli::main(&Seams { run: run::run, check: run::check, inspect })
 }
 
 fn inspect(library: &Path) -> anyhow::Result<Inspected> {
-    let inspection = loader::inspect(library)?;
+    let inspection = loader::inspect(&located(library)?)?;
     Ok(Inspected { text: inspection.to_text(), json: serde_json::to_value(&inspection)? })
+}
+
+/// The file that is meant: a path, or a plugin's name as a config has it.
+fn located(library: &Path) -> anyhow::Result<PathBuf> {
+    if library.exists() {
+        return Ok(library.to_owned());
+    }
+    Ok(loader::find(&library.to_string_lossy(), Path::new("."), &search_path())?)
 }

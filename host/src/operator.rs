@@ -36,3 +36,26 @@ pub trait Operator: Send + Sync {
     /// Begins an orderly stop.
     fn stop(&self);
 }
+
+/// A host that stays for the rest of the process is its own handle.
+impl<O: Operator> Operator for &'static O {
+    fn status(&self) -> Status {
+        (**self).status()
+    }
+
+    fn is_ready(&self) -> bool {
+        (**self).is_ready()
+    }
+
+    fn send(&self, path: &str, body: &[u8]) -> Result<(), Error> {
+        (**self).send(path, body)
+    }
+
+    fn ask(&self, path: &str, body: &[u8], within: Option<Duration>, done: Done) {
+        (**self).ask(path, body, within, done);
+    }
+
+    fn stop(&self) {
+        (**self).stop();
+    }
+}

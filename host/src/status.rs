@@ -104,7 +104,12 @@ pub struct LedgerStatus {
 impl LedgerStatus {
     /// Whether every accepted message is accounted for.
     pub fn balances(&self) -> bool {
-        let ends = self.handled + self.failed + self.dropped_oldest + self.dropped_newest + self.expired + self.dead;
+        let ends = self.handled
+            + self.failed
+            + self.dropped_oldest
+            + self.dropped_newest
+            + self.expired
+            + self.dead;
         self.accepted == ends + self.queued + self.in_flight
     }
 }

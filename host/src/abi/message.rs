@@ -44,6 +44,12 @@ impl Message {
         unsafe { std::slice::from_raw_parts(batch.as_ptr().cast(), batch.len()) }
     }
 
+    /// A plugin's envelope as a message.
+    pub fn from_envelope(envelope: &Envelope) -> &Message {
+        // SAFETY: as above.
+        unsafe { &*std::ptr::from_ref(envelope).cast() }
+    }
+
     /// An outbox's envelopes as messages.
     pub fn from_envelopes(envelopes: &[Envelope]) -> &[Message] {
         // SAFETY: as above.

@@ -23,7 +23,8 @@ const TRAILER: usize = 8;
 /// The most bytes that the content of a message takes.
 pub const MAX_CONTENT: usize = (SMALLEST << (CLASSES - 1)) - TRAILER;
 /// Block numbers are 32 bits of 64-byte units, so a region is at most this long.
-const MAX_REGION: usize = ((u32::MAX as usize + 1) * BLOCK_UNIT / CLASSES) & !(MAX_CONTENT + TRAILER - 1);
+const MAX_REGION: usize =
+    ((u32::MAX as usize + 1) * BLOCK_UNIT / CLASSES) & !(MAX_CONTENT + TRAILER - 1);
 /// From this size on a freed block gives its memory back to the system.
 const RETURNED: usize = 256 * 1024;
 
@@ -95,9 +96,14 @@ impl Pool {
             return Err(std::io::Error::last_os_error());
         }
         let class = |class: usize| {
-            Mutex::new(Class { free: Vec::new(), fresh: 0, limit: (region / (SMALLEST << class)) as u32 })
+            Mutex::new(Class {
+                free: Vec::new(),
+                fresh: 0,
+                limit: (region / (SMALLEST << class)) as u32,
+            })
         };
-        let owners = quotas.into_iter().map(|quota| Owner { quota, used: AtomicU64::new(0) }).collect();
+        let owners =
+            quotas.into_iter().map(|quota| Owner { quota, used: AtomicU64::new(0) }).collect();
         let classes = std::array::from_fn(class);
         Ok(Pool { base: base.cast(), region, budget, used: AtomicU64::new(0), classes, owners })
     }
@@ -126,9 +132,13 @@ impl Pool {
         let size = (SMALLEST << class) as u64;
         take(&self.used, size, self.budget).ok_or(PoolError::Pool)?;
         let account = &self.owners[owner.index()];
-        let index = take(&account.used, size, account.quota).ok_or(PoolError::Quota).and_then(|()| {
-            self.class(class).take().ok_or(PoolError::Pool).inspect_err(|_| give(&account.used, size))
-        });
+        let index =
+            take(&account.used, size, account.quota).ok_or(PoolError::Quota).and_then(|()| {
+                self.class(class)
+                    .take()
+                    .ok_or(PoolError::Pool)
+                    .inspect_err(|_| give(&account.used, size))
+            });
         let index = index.inspect_err(|_| give(&self.used, size))?;
         let block = self.block(class, index);
         // SAFETY: the trailer lies within the block, which is ours until it is freed.
@@ -178,7 +188,11 @@ impl Pool {
         // SAFETY: the block has room for both, and is ours until the envelope is passed on.
         unsafe {
             ptr::copy_nonoverlapping(prefix.as_ptr(), self.memory(block), prefix.len());
-            ptr::copy_nonoverlapping(body.as_ptr(), self.memory(block).add(prefix.len()), body.len());
+            ptr::copy_nonoverlapping(
+                body.as_ptr(),
+                self.memory(block).add(prefix.len()),
+                body.len(),
+            );
         }
         envelope.set_block(block.0);
         Ok(())

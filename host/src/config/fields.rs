@@ -34,7 +34,7 @@ pub(super) static CONFIG: Group = Group {
     example: "(subsystems: { \"kv\": (plugin: \"mycelia_kv\") })",
     fields: &[
         field("workers", "Threads that run handlers. Default: all cores."),
-        field("control", "Status, metrics, dashboard and CLI."),
+        field("control", "Status and the command line."),
         field(
             "data",
             "A subsystem's relative files lie in DATA/NAME. Default: $STATE_DIRECTORY, else mycelia-data.",
@@ -49,7 +49,10 @@ pub(super) static CONFIG: Group = Group {
             "spin",
             "How long an idle worker looks for work before it sleeps; \"0s\" saves the most power.",
         ),
-        field("dead_letters", "Messages that nobody could handle; the newest are kept."),
+        field(
+            "dead_letters",
+            "Messages that nobody could handle; the newest are kept. No effect yet.",
+        ),
         field("subsystems", "What runs: name, then plugin, limits and permissions."),
     ],
 };
@@ -84,13 +87,19 @@ pub(super) static SUBSYSTEM: Group = Group {
             "restart",
             "What follows a panic; more than `max` within `within` stops the subsystem.",
         ),
-        field("snapshot", "How often its state is kept for a restart, or None."),
-        field("on_restart", "Snapshot continues from the kept state, Fresh from nothing."),
-        field("on_reload", "Keep, Reset, or RefuseIfLost: what becomes of the state."),
-        field("probation", "How long the old build stands by after a reload."),
+        field("snapshot", "How often its state is kept for a restart, or None. No effect yet."),
+        field(
+            "on_restart",
+            "Snapshot continues from the kept state, Fresh from nothing. No effect yet.",
+        ),
+        field(
+            "on_reload",
+            "Keep, Reset, or RefuseIfLost: what becomes of the state. No effect yet.",
+        ),
+        field("probation", "How long the old build stands by after a reload. No effect yet."),
         field("grants", "Scopes of others that it may use, such as \"kv:read\"."),
         field("pool_quota", "Its share of `pool`."),
-        field("memory", "Most heap of the plugin itself, or None."),
+        field("memory", "Most heap of the plugin itself, or None. No effect yet."),
         field("config", "The plugin's own."),
     ],
 };
@@ -110,7 +119,7 @@ pub(super) static RESTART: Group = Group {
     fields: &[
         field("max", "Most restarts within `within`."),
         field("within", "The time in which they are counted."),
-        field("backoff", "Wait before the first restart."),
+        field("backoff", "Wait before the first restart. No effect yet."),
     ],
 };
 

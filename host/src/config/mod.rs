@@ -112,7 +112,7 @@ impl Config {
     }
 }
 
-/// The control server: status, metrics, dashboard, and the CLI's other end.
+/// The control server: status, actions, and the CLI's other end.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Control {
     /// Where it listens; anything but loopback was asked for explicitly.

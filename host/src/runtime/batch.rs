@@ -5,7 +5,10 @@ use crate::abi::Message;
 use mycelia_kernel::{ledger::Ends, queue::Lane};
 use mycelia_plugin::{
     Error, ErrorCode, Handled, Result,
-    abi::host::{BatchEnd, CallSpec, Guest},
+    abi::{
+        flags,
+        host::{BatchEnd, CallSpec, Guest},
+    },
 };
 
 /// What became of a batch.
@@ -21,6 +24,8 @@ pub(super) enum BatchResult {
 impl Runtime {
     /// Claims and handles a batch of up to `room` messages; for the holder of the subsystem.
     pub(super) fn batch(&self, slot: &Slot, desk: &mut Desk, room: usize) -> BatchResult {
+        // Bits only make a subsystem ready so far.
+        let _ = slot.queue.take_bits();
         let mut cell = slot.cell();
         let Cell { guest, batch, lane } = &mut *cell;
         if batch.is_empty() {
@@ -37,7 +42,9 @@ impl Runtime {
         let ran = desk.report.cursor().min(batch.len());
         let result = match end {
             BatchEnd::Returned => self.finish(slot, guest, desk, batch, ran, counted),
-            BatchEnd::Panicked(error) => Err(self.panicked(slot, guest, desk, batch, ran, counted, &error)),
+            BatchEnd::Panicked(error) => {
+                Err(self.panicked(slot, guest, desk, batch, ran, counted, &error))
+            }
         };
         result.map_or_else(BatchResult::Faulted, |()| BatchResult::Handled(ran + expired))
     }
@@ -60,22 +67,28 @@ impl Runtime {
 
     /// Takes out the messages whose deadline passed in the queue, and answers how many.
     fn expire(&self, slot: &Slot, desk: &mut Desk, batch: &mut Vec<Message>) -> usize {
-        if batch.iter().all(|message| message.deadline == 0) {
+        // Without a branch a message: nearly always none has a deadline.
+        if batch.iter().fold(0, |any, message| any | message.deadline) == 0 {
             return 0;
         }
-        let (before, now) = (batch.len(), self.now());
+        let now = self.now();
         desk.turn.now = now;
+        let overdue = |message: &Message| message.deadline != 0 && message.deadline <= now;
+        let expired = batch.iter().filter(|message| overdue(message)).count();
+        // Counted before anybody is told.
+        slot.ledger.end(Ends { expired: expired as u64, ..Ends::default() });
         batch.retain(|message| {
-            let overdue = message.deadline != 0 && message.deadline <= now;
-            if overdue {
-                let text = format!("the deadline passed while the message waited in the queue of `{}`", slot.name);
+            let is_overdue = overdue(message);
+            if is_overdue {
+                let text = format!(
+                    "the deadline passed while the message waited in the queue of `{}`",
+                    slot.name
+                );
                 let error = Error::new(ErrorCode::Deadline, text).handled(Handled::No);
                 self.end_unhandled(message, slot.id, &error);
             }
-            !overdue
+            !is_overdue
         });
-        let expired = before - batch.len();
-        slot.ledger.end(Ends { expired: expired as u64, ..Ends::default() });
         expired
     }
 
@@ -85,7 +98,11 @@ impl Runtime {
     }
 
     /// A call with these messages.
-    pub(super) fn spec<'a>(&self, desk: &'a mut Desk, batch: &'a [Message]) -> CallSpec<'a, super::Turn> {
+    pub(super) fn spec<'a>(
+        &self,
+        desk: &'a mut Desk,
+        batch: &'a [Message],
+    ) -> CallSpec<'a, super::Turn> {
         CallSpec {
             messages: Message::envelopes(batch),
             pool: self.pool.base(),
@@ -108,6 +125,11 @@ impl Runtime {
         counted: bool,
     ) -> Result<(), String> {
         let committed = if guest.commits() && ran > 0 { guest.commit() } else { Ok(()) };
+        // What a commit did before it panicked, nobody knows.
+        let committed = committed.map_err(|error| match error.code {
+            ErrorCode::Panicked => error.handled(Handled::Unknown),
+            _ => error,
+        });
         if counted {
             slot.ledger.end(ends(desk, ran, committed.is_ok()));
         }
@@ -118,11 +140,20 @@ impl Runtime {
             }
             self.deliver_reply(reply);
         }
-        batch.drain(..ran).for_each(|message| self.pool.release(&message));
+        self.release_all(&batch[..ran]);
+        batch.drain(..ran);
         committed.or_else(|error| {
             slot.note_error(&format!("commit: {error}"));
             if error.code == ErrorCode::Panicked { Err(error.text.clone()) } else { Ok(()) }
         })
+    }
+
+    /// Frees the blocks of messages that were handled.
+    fn release_all(&self, handled: &[Message]) {
+        // Without a branch a message: most batches have no block at all.
+        if handled.iter().fold(0, |any, message| any | message.flags) & flags::BLOCK != 0 {
+            handled.iter().for_each(|message| self.pool.release(message));
+        }
     }
 
     /// Ends what a panic leaves: those before it, unless they would have been committed, as usual; itself as dead.
@@ -153,7 +184,10 @@ impl Runtime {
             }
             self.deliver_reply(reply);
         }
-        let dead = Error::new(ErrorCode::Panicked, format!("the handler of `{}` ended with {}", slot.name, error.text));
+        let dead = Error::new(
+            ErrorCode::Panicked,
+            format!("the handler of `{}` ended with {}", slot.name, error.text),
+        );
         let through = (ran + 1).min(batch.len());
         for (index, message) in batch.drain(..through).enumerate() {
             if index == ran {
@@ -168,11 +202,12 @@ impl Runtime {
     /// Ends what comes to a subsystem that has no instance and will get none.
     fn bury(&self, slot: &Slot, batch: &mut Vec<Message>, counted: bool) -> BatchResult {
         let buried = batch.len();
-        let error = Error::new(ErrorCode::Gone, format!("`{}` has stopped", slot.name)).handled(Handled::No);
-        batch.drain(..).for_each(|message| self.end_unhandled(&message, slot.id, &error));
+        let error = Error::new(ErrorCode::Gone, format!("`{}` has stopped", slot.name))
+            .handled(Handled::No);
         if counted {
             slot.ledger.end(Ends { dead: buried as u64, ..Ends::default() });
         }
+        batch.drain(..).for_each(|message| self.end_unhandled(&message, slot.id, &error));
         BatchResult::Handled(buried)
     }
 }
@@ -183,9 +218,10 @@ fn ends(desk: &Desk, ran: usize, committed: bool) -> Ends {
         return Ends { failed: ran as u64, ..Ends::default() };
     }
     let outcomes = desk.report.outcomes(ran);
-    // Nearly always all are 0, which is counted many at a time.
-    let ok = outcomes.iter().filter(|&&code| code == 0).count();
-    let handled = if ok == ran { ran } else { outcomes.iter().filter(|&&code| is_handled(code)).count() };
+    // Nearly always all are 0, which is seen many at a time.
+    let all_ok = outcomes.iter().fold(0, |any, code| any | code) == 0;
+    let handled =
+        if all_ok { ran } else { outcomes.iter().filter(|&&code| is_handled(code)).count() };
     Ends { handled: handled as u64, failed: (ran - handled) as u64, ..Ends::default() }
 }
 

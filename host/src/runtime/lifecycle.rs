@@ -2,7 +2,7 @@
 
 use super::{Desk, Handle, Runtime, Slot, slot::Source};
 use crate::status::Phase;
-use mycelia_kernel::ids::SubsystemId;
+use mycelia_kernel::{ids::SubsystemId, queue::HEALTH};
 use mycelia_plugin::{
     Error, Result,
     abi::host::{CreateError, CreateSpec, Guest},
@@ -115,16 +115,56 @@ impl Caretaker {
         }
     }
 
+    /// Ends the instances that failed meanwhile, for a host that stops: nothing is started again.
+    pub fn bury_failed(&mut self) {
+        loop {
+            let inbox = self.runtime.lifecycle.inbox.lock().unwrap_or_else(PoisonError::into_inner);
+            let job = inbox.try_recv();
+            drop(inbox);
+            match job {
+                Ok(Job::Restart { id, text, held: true }) => {
+                    let slot = self.runtime.slot(id);
+                    slot.note_error(&text);
+                    // Its threads were told to end when the stop began; one that lingers keeps the instance.
+                    let ended = self.end(slot, None);
+                    self.complain(slot, "end", ended);
+                    self.release(slot);
+                }
+                // A thread of its own that fails while it is told to end changes nothing.
+                Ok(_) => {}
+                Err(_) => return,
+            }
+        }
+    }
+
     /// Takes a subsystem out of circulation, at its next batch boundary.
-    pub fn hold(&self, slot: &Slot) {
+    fn hold(&self, slot: &Slot) {
+        while !self.hold_until(slot, Instant::now() + slot.settings.limit) {
+            tracing::warn!(
+                subsystem = slot.name,
+                "a handler takes longer than `handler_limit`; waiting for it"
+            );
+        }
+    }
+
+    /// As `hold`, but gives up at `until`; whether it is held.
+    pub fn hold_until(&self, slot: &Slot, until: Instant) -> bool {
         let mut seen = 0;
         while !slot.queue.try_hold() {
+            if Instant::now() >= until {
+                return slot.queue.withdraw();
+            }
             self.runtime.lifecycle.wait(&mut seen, Duration::from_millis(10));
         }
+        true
     }
 
     /// Puts it back.
     pub fn release(&self, slot: &Slot) {
+        if !slot.cell().batch.is_empty() {
+            // What an instance that panicked left in the batch is not in the queue: a bit makes the subsystem ready.
+            let _held = slot.queue.raise(HEALTH);
+        }
         let wake = slot.queue.release();
         self.runtime.wake(slot.id, wake);
     }
@@ -137,10 +177,8 @@ impl Caretaker {
         slot.info().phase = Phase::Restarting;
         slot.note_error(text);
         tracing::error!(subsystem = slot.name, "the subsystem failed with {text}");
-        self.end(slot, None);
-        let revived = self.revive(slot);
-        if let Err(error) = &revived {
-            self.give_up(slot, error);
+        if let Err(error) = self.end(slot, None).and_then(|()| self.revive(slot)) {
+            self.give_up(slot, &error);
         }
         self.release(slot);
     }
@@ -148,14 +186,21 @@ impl Caretaker {
     fn revive(&mut self, slot: &Slot) -> Result<()> {
         let mut last = self.spend_restart(slot)?;
         loop {
-            let attempt = self.create(slot).map_err(|error| error.error).and_then(|guest| self.begin(slot, guest));
+            let attempt = self
+                .create(slot)
+                .map_err(|error| error.error)
+                .and_then(|guest| self.begin(slot, guest));
             let Err(error) = attempt else { break };
             tracing::error!(subsystem = slot.name, "the new instance failed too: {error}");
             slot.note_error(&error.to_string());
-            self.end(slot, None);
+            self.end(slot, None)?;
             last = self.spend_restart(slot)?;
         }
-        tracing::warn!(subsystem = slot.name, restarts = last, "restarted; what the old instance held in memory is lost");
+        tracing::warn!(
+            subsystem = slot.name,
+            restarts = last,
+            "restarted; what the old instance held in memory is lost"
+        );
         Ok(())
     }
 
@@ -183,7 +228,7 @@ impl Caretaker {
             Ok(())
         });
         removed.unwrap_or_else(|never| match never {});
-        slot.info().phase = Phase::Stopped;
+        self.runtime.retire(slot);
     }
 
     /// Makes an instance.
@@ -214,9 +259,10 @@ impl Caretaker {
 
     /// Ends the instance of a subsystem that is held: its threads, its `stop` if `orderly`, and itself.
     ///
-    /// A thread that does not end within the subsystem's limit keeps the instance, which is then leaked.
-    pub fn end(&mut self, slot: &Slot, orderly: Option<Instant>) {
-        let Some(mut guest) = slot.cell().guest.take() else { return };
+    /// # Errors
+    /// If a thread does not end within the subsystem's limit: the instance is leaked, since the thread may use it.
+    pub fn end(&mut self, slot: &Slot, orderly: Option<Instant>) -> Result<()> {
+        let Some(mut guest) = slot.cell().guest.take() else { return Ok(()) };
         let threads = guest.threads();
         threads.quiesce();
         let until = orderly.unwrap_or_else(|| Instant::now() + slot.settings.limit);
@@ -231,15 +277,20 @@ impl Caretaker {
         }
         let left = threads.running();
         // From here on host calls of the old instance answer `gone`, and its reply thread ends.
-        slot.incarnation.store(0, Ordering::Release);
+        let ended = slot.incarnation.swap(0, Ordering::AcqRel);
         self.runtime.take_all(slot.completions.open(0));
         if left > 0 {
-            let text = format!("{left} threads of the subsystem ignore their stop token; its instance is leaked");
+            let text = format!(
+                "{left} threads of the subsystem ignore their stop token; its instance is leaked"
+            );
             tracing::error!(subsystem = slot.name, "{text}");
             slot.note_error(&text);
-            return;
+            return Err(Error::failed(text));
         }
+        slot.ending.store(ended, Ordering::Release);
         self.complain(slot, "drop", guest.destroy());
+        slot.ending.store(0, Ordering::Release);
+        Ok(())
     }
 
     fn complain(&self, slot: &Slot, what: &str, result: Result<()>) {
@@ -251,7 +302,11 @@ impl Caretaker {
 }
 
 /// Makes an instance of a subsystem under a new incarnation.
-pub(super) fn create(runtime: &'static Runtime, id: SubsystemId, source: &Source) -> Result<Guest, CreateError> {
+pub(super) fn create(
+    runtime: &'static Runtime,
+    id: SubsystemId,
+    source: &Source,
+) -> Result<Guest, CreateError> {
     let slot = runtime.slot(id);
     let incarnation = runtime.incarnations.fetch_add(1, Ordering::Relaxed) + 1;
     slot.incarnation.store(incarnation, Ordering::Release);

@@ -19,7 +19,7 @@ mod workers;
 pub use lifecycle::Lifecycle;
 pub use operate::rss;
 pub use slot::{Handle, Slot};
-pub use start::{Loaded, StartError};
+pub use start::{Loaded, StartError, search_path};
 pub use work::Worker;
 
 use crate::{abi::Pool, config::Config};
@@ -80,15 +80,18 @@ impl Runtime {
     /// If the system does not map the pool.
     pub fn new(config: &Config, cache_seed: u64) -> std::io::Result<Runtime> {
         let numbered = config.subsystems.iter().zip(1..);
-        let slots: Box<[Slot]> = std::iter::once(Slot::operator())
-            .chain(numbered.map(|((name, settings), number)| Slot::new(SubsystemId(number), name, settings)))
-            .collect();
+        let slots: Box<[Slot]> =
+            std::iter::once(Slot::operator())
+                .chain(numbered.map(|((name, settings), number)| {
+                    Slot::new(SubsystemId(number), name, settings)
+                }))
+                .collect();
         let quotas = config.subsystems.iter().map(|(_, settings)| settings.pool_quota);
         Ok(Runtime {
             tables: Tables::default(),
             pool: Pool::new(config.pool, std::iter::once(config.pool).chain(quotas))?,
             ready: Ready::new(slots.len()),
-            workers: workers::Workers::new(config.spin),
+            workers: workers::Workers::new(config.workers, config.spin),
             plan: plan::Plan::default(),
             waiting: operate::Waiting::default(),
             lifecycle: Lifecycle::default(),
@@ -133,6 +136,7 @@ impl Runtime {
         }
     }
 
+    #[cold]
     fn enlist(&self, id: SubsystemId) {
         self.ready.push(id).expect("the run state lists a subsystem once");
         self.workers.wake_one();
@@ -173,7 +177,11 @@ impl Desk {
             cache: PathCache::new(CACHE, runtime.cache_seed),
             replies: Vec::with_capacity(batch),
         };
-        Desk { turn, outbox: OutboxBuffer::new(OUTBOX, OUTBOX_BYTES), report: ReportBuffer::new(batch) }
+        Desk {
+            turn,
+            outbox: OutboxBuffer::new(OUTBOX, OUTBOX_BYTES),
+            report: ReportBuffer::new(batch),
+        }
     }
 
     /// Prepares for a call into the instance of a slot.

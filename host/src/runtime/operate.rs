@@ -65,7 +65,13 @@ impl Runtime {
     }
 
     /// Resolves a path for the operator and makes the message.
-    fn operators_message(&self, path: &str, body: &[u8], deadline: u64, reply: u64) -> Result<(SubsystemId, Message)> {
+    fn operators_message(
+        &self,
+        path: &str,
+        body: &[u8],
+        deadline: u64,
+        reply: u64,
+    ) -> Result<(SubsystemId, Message)> {
         let table = self.tables.load();
         let path = Path::parse(path).map_err(|error| refused(&error.into()))?;
         let resolved = self.permit(&table, table.resolve(SubsystemId::OPERATOR, &path))?;
@@ -79,7 +85,13 @@ impl Runtime {
             deadline,
             reply,
         };
-        let body = BodyRef { bytes: body, schema: 0, flags: flags::RAW | flags::EDGE, deadline: 0, trace: 0 };
+        let body = BodyRef {
+            bytes: body,
+            schema: 0,
+            flags: flags::RAW | flags::EDGE,
+            deadline: 0,
+            trace: 0,
+        };
         Ok((resolved.subsystem, self.message(header, &prefix, &body)?))
     }
 
@@ -88,13 +100,16 @@ impl Runtime {
         let operator = self.slot(SubsystemId::OPERATOR);
         let id = self.begin_request(operator, deadline, outside_template(0, token))?;
         let sent = self.operators_message(path, body, deadline, id.pack());
-        sent.and_then(|(to, message)| self.enqueue_now(self.slot(to), message))
+        sent.and_then(|(to, message)| self.enqueue_or_wait(self.slot(to), &message))
             .inspect_err(|_| self.withdraw_request(id))
     }
 }
 
 fn handled_of(number: u8) -> Handled {
-    [Handled::Yes, Handled::No].into_iter().find(|handled| *handled as u8 == number).unwrap_or(Handled::Unknown)
+    [Handled::Yes, Handled::No]
+        .into_iter()
+        .find(|handled| *handled as u8 == number)
+        .unwrap_or(Handled::Unknown)
 }
 
 impl Operator for Runtime {
@@ -110,12 +125,13 @@ impl Operator for Runtime {
 
     fn is_ready(&self) -> bool {
         let up = |required: bool, phase: Phase| phase == Phase::Running || !required;
-        !self.is_stopping() && self.subsystems().all(|slot| up(slot.settings.required, slot.info().phase))
+        !self.is_stopping()
+            && self.subsystems().all(|slot| up(slot.settings.required, slot.info().phase))
     }
 
     fn send(&self, path: &str, body: &[u8]) -> Result<()> {
         let (to, message) = self.operators_message(path, body, 0, 0)?;
-        self.enqueue_now(self.slot(to), message)
+        self.enqueue_or_wait(self.slot(to), &message)
     }
 
     fn ask(&self, path: &str, body: &[u8], within: Option<Duration>, done: Done) {

@@ -23,7 +23,8 @@ pub struct Reply {
 impl Runtime {
     /// Makes the outcome of an answer, at the cost of the one who answers.
     pub(super) fn outcome(&self, owner: SubsystemId, answer: AnswerRef<'_>) -> Message {
-        let mut outcome = Message(Envelope { sender: owner.0.into(), flags: flags::OUTCOME, ..Envelope::EMPTY });
+        let mut outcome =
+            Message(Envelope { sender: owner.0.into(), flags: flags::OUTCOME, ..Envelope::EMPTY });
         let filled = match answer {
             Ok(body) => {
                 outcome.flags |= body.flags;
@@ -31,7 +32,9 @@ impl Runtime {
             }
             Err(error) => return self.error_outcome(owner, &error),
         };
-        filled.map(|()| outcome).unwrap_or_else(|error| self.error_outcome(owner, &pool_error(error, "the reply")))
+        filled
+            .map(|()| outcome)
+            .unwrap_or_else(|error| self.error_outcome(owner, &pool_error(error, "the reply")))
     }
 
     /// Makes the outcome that an error is. Where there is no memory for its text, its code goes alone.
@@ -95,7 +98,8 @@ impl Runtime {
             Dropped::Newest => "it takes nothing new",
         };
         let name = &self.slot(owner).name;
-        let error = Error::new(ErrorCode::Dropped, format!("the queue of `{name}` is full and {which}"));
+        let error =
+            Error::new(ErrorCode::Dropped, format!("the queue of `{name}` is full and {which}"));
         self.end_unhandled(message, owner, &error.handled(Handled::No));
     }
 
@@ -113,7 +117,8 @@ impl Runtime {
         }
         let mut outcome = self.addressed(&template, outcome, id.asker);
         outcome.reply = id.pack();
-        let wake = slot.queue.deliver(outcome).expect("the lane has room for every request of the table");
+        let wake =
+            slot.queue.deliver(outcome).expect("the lane has room for every request of the table");
         self.wake(slot.id, wake);
     }
 
@@ -161,14 +166,20 @@ pub fn pool_error(error: PoolError, what: &str) -> Error {
     let (code, text) = match error {
         PoolError::TooLarge => (
             ErrorCode::TooLarge,
-            format!("{what} is larger than the {} bytes that a message carries; send it in parts", crate::abi::MAX_CONTENT),
+            format!(
+                "{what} is larger than the {} bytes that a message carries; send it in parts",
+                crate::abi::MAX_CONTENT
+            ),
         ),
-        PoolError::Pool => {
-            (ErrorCode::NoMemory, format!("no memory for {what}: the pool is used up; raise `pool` in the config"))
-        }
+        PoolError::Pool => (
+            ErrorCode::NoMemory,
+            format!("no memory for {what}: the pool is used up; raise `pool` in the config"),
+        ),
         PoolError::Quota => (
             ErrorCode::NoMemory,
-            format!("no memory for {what}: the subsystem's `pool_quota` is used up; raise it, or send less at a time"),
+            format!(
+                "no memory for {what}: the subsystem's `pool_quota` is used up; raise it, or send less at a time"
+            ),
         ),
     };
     Error::new(code, text).handled(Handled::No).retry_after(Duration::from_millis(100))

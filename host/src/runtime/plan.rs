@@ -28,7 +28,8 @@ impl Default for Plan {
 impl Plan {
     /// When something is due next; `u64::MAX` is never.
     pub fn next(&self) -> u64 {
-        self.next.load(Ordering::Acquire)
+        // SeqCst: the look for work before parking, and `add_to_plan` is the publication (see the kernel's `idle`).
+        self.next.load(Ordering::SeqCst)
     }
 }
 
@@ -37,7 +38,9 @@ impl Runtime {
     #[inline]
     pub(super) fn plan_for(&self, slot: &Slot, due: u64) {
         // A look that is planned earlier will plan this one.
-        if due < slot.planned.load(Ordering::Acquire) && due < slot.planned.fetch_min(due, Ordering::AcqRel) {
+        if due < slot.planned.load(Ordering::Acquire)
+            && due < slot.planned.fetch_min(due, Ordering::AcqRel)
+        {
             self.add_to_plan(slot.id, due);
         }
     }
@@ -45,7 +48,7 @@ impl Runtime {
     fn add_to_plan(&self, id: SubsystemId, due: u64) {
         let mut heap = self.plan.due.lock().unwrap_or_else(PoisonError::into_inner);
         heap.push(Reverse((due, id)));
-        let sooner = due < self.plan.next.fetch_min(due, Ordering::AcqRel);
+        let sooner = due < self.plan.next.fetch_min(due, Ordering::SeqCst);
         drop(heap);
         if sooner {
             // A parked worker counts on the time that was next before.
@@ -62,16 +65,18 @@ impl Runtime {
 
     fn take_due(&self, now: u64) -> Option<SubsystemId> {
         let mut heap = self.plan.due.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = heap.peek().is_some_and(|Reverse((due, _))| *due <= now).then(|| heap.pop()).flatten();
+        let due =
+            heap.peek().is_some_and(|Reverse((due, _))| *due <= now).then(|| heap.pop()).flatten();
         let next = heap.peek().map_or(u64::MAX, |Reverse((due, _))| *due);
-        self.plan.next.store(next, Ordering::Release);
+        self.plan.next.store(next, Ordering::SeqCst);
         due.map(|Reverse((_, id))| id)
     }
 
     /// Fires a subsystem's timers and ends its requests that are overdue, and plans the next look.
     fn look_at(&self, slot: &Slot, now: u64) {
         slot.planned.store(u64::MAX, Ordering::Release);
-        let timers = if self.quiet.load(Ordering::Relaxed) { u64::MAX } else { self.fire_timers(slot, now) };
+        let timers =
+            if self.quiet.load(Ordering::Relaxed) { u64::MAX } else { self.fire_timers(slot, now) };
         let overdue = |id, template| {
             let text = "no answer came before the deadline";
             let error = Error::new(ErrorCode::Deadline, text).handled(Handled::Unknown);

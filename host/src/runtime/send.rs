@@ -30,11 +30,23 @@ pub(super) struct Header {
 }
 
 /// Writes parameters as they go before a body: their lengths, then their bytes.
+#[inline]
 pub(super) fn encode(params: &Params<'_>, prefix: &mut Vec<u8>) {
+    if !params.is_empty() {
+        encode_some(params, prefix);
+    }
+}
+
+fn encode_some(params: &Params<'_>, prefix: &mut Vec<u8>) {
     for param in params.iter() {
         prefix.extend_from_slice(&(param.len() as u16).to_le_bytes());
     }
     params.iter().for_each(|param| prefix.extend_from_slice(param.as_bytes()));
+}
+
+#[cold]
+pub(super) fn never_resolved() -> Error {
+    Error::new(ErrorCode::NoRoute, "the recipient was never resolved").handled(Handled::No)
 }
 
 /// The error that a refusal is for its sender.
@@ -50,17 +62,22 @@ pub(super) fn refused(refusal: &Refusal) -> Error {
 
 impl Runtime {
     /// Resolves a path for a sender by way of its cache or the table.
+    // Always inlined: what was resolved is large, and is copied otherwise.
+    #[inline(always)]
     pub(super) fn permit<'p>(
         &self,
         table: &Table,
         resolved: std::result::Result<Resolved<'p>, Refusal>,
     ) -> Result<Resolved<'p>> {
-        resolved.map_err(|refusal| {
-            if let Refusal::Denied { scope, .. } = &refusal {
-                self.count_denied(table, scope.as_str());
-            }
-            refused(&refusal)
-        })
+        resolved.map_err(|refusal| self.tell_refusal(table, &refusal))
+    }
+
+    #[cold]
+    fn tell_refusal(&self, table: &Table, refusal: &Refusal) -> Error {
+        if let Refusal::Denied { scope, .. } = refusal {
+            self.count_denied(table, scope.as_str());
+        }
+        refused(refusal)
     }
 
     /// A refusal counts for the subsystem whose scope it was.
@@ -85,17 +102,24 @@ impl Runtime {
         }
     }
 
-    /// The slot that a plugin's recipient names.
-    pub(super) fn slot_of(&self, recipient: &RawRecipient) -> Result<&Slot> {
-        let slot = self.slots.get(recipient.subsystem as usize).filter(|slot| slot.id != SubsystemId::OPERATOR);
-        slot.ok_or_else(|| Error::new(ErrorCode::NoRoute, "the recipient was never resolved").handled(Handled::No))
+    /// The slot that a plugin's recipient names; the operator is none.
+    #[inline]
+    pub(super) fn slot_of(&self, subsystem: u32) -> Option<&Slot> {
+        let place = subsystem as usize;
+        self.slots.get(place).filter(|_| place != SubsystemId::OPERATOR.index())
     }
 
     /// Makes a message. Its content counts against its sender's quota.
-    pub(super) fn message(&self, header: Header, prefix: &[u8], body: &BodyRef<'_>) -> Result<Message> {
+    pub(super) fn message(
+        &self,
+        header: Header,
+        prefix: &[u8],
+        body: &BodyRef<'_>,
+    ) -> Result<Message> {
         let mut message = Message(Envelope {
             route: header.route,
-            flags: body.flags & (flags::ENCODING | flags::EDGE) | header.parameters as u16,
+            flags: body.flags & (flags::ENCODING | flags::EDGE | flags::ANSWER_JSON)
+                | header.parameters as u16,
             sender: header.sender.0.into(),
             reply: header.reply,
             deadline: header.deadline,
@@ -108,32 +132,46 @@ impl Runtime {
         Ok(message)
     }
 
-    /// Enqueues a message; what the queue drops for it is ended.
-    pub(super) fn enqueue(&self, to: &Slot, message: Message) -> Result<(), Full<Message>> {
-        let wake = to.queue.send(message, &mut |dropped, how| self.end_dropped(&dropped, to.id, how))?;
+    /// Enqueues a message, which stays the caller's if the queue is full; what the queue drops for it is ended.
+    #[inline]
+    fn enqueue(&self, to: &Slot, message: &Message) -> Result<(), Full<()>> {
+        let Some(wake) = to.queue.try_send(message) else {
+            return self.enqueue_full(to, message);
+        };
         self.wake(to.id, wake);
         Ok(())
     }
 
+    #[cold]
+    fn enqueue_full(&self, to: &Slot, message: &Message) -> Result<(), Full<()>> {
+        let sent =
+            to.queue.send(*message, &mut |dropped, how| self.end_dropped(&dropped, to.id, how));
+        self.wake(to.id, sent.map_err(|_| Full(()))?);
+        Ok(())
+    }
+
     /// Enqueues a message or tells its sender that the queue is full; a worker never waits.
-    pub(super) fn enqueue_now(&self, to: &Slot, message: Message) -> Result<()> {
-        self.enqueue(to, message).map_err(|full| self.rejected(to, &full.0))
+    #[inline]
+    pub(super) fn enqueue_now(&self, to: &Slot, message: &Message) -> Result<()> {
+        self.enqueue(to, message).map_err(|Full(())| self.rejected(to, message))
     }
 
     /// As [`Self::enqueue_now`], but waits at a queue that blocks as long as its policy says.
-    pub(super) fn enqueue_or_wait(&self, to: &Slot, message: Message) -> Result<()> {
-        let Err(mut full) = self.enqueue(to, message) else { return Ok(()) };
+    pub(super) fn enqueue_or_wait(&self, to: &Slot, message: &Message) -> Result<()> {
+        if self.enqueue(to, message).is_ok() {
+            return Ok(());
+        }
         if let Policy::Block(nanos) = to.queue.policy() {
             let until = Instant::now() + Duration::from_nanos(nanos);
-            let attempt = || self.enqueue(to, full.0).map_err(|again| full = again).ok();
-            if to.room.wait(until, attempt).is_some() {
+            if to.room.wait(until, || self.enqueue(to, message).ok()).is_some() {
                 return Ok(());
             }
         }
-        Err(self.rejected(to, &full.0))
+        Err(self.rejected(to, message))
     }
 
     /// Counts a message that its sender keeps, and says so.
+    #[cold]
     fn rejected(&self, to: &Slot, message: &Message) -> Error {
         self.pool.release(message);
         to.ledger.reject(1);
@@ -141,17 +179,27 @@ impl Runtime {
         let text = format!(
             "the queue of `{name}` is full ({capacity} messages, policy {policy}); send slower, or raise its capacity"
         );
-        Error::new(ErrorCode::Full, text).handled(Handled::No).retry_after(Duration::from_millis(100))
+        Error::new(ErrorCode::Full, text)
+            .handled(Handled::No)
+            .retry_after(Duration::from_millis(100))
     }
 
     /// Begins a request whose outcome goes to `template`.
-    pub(super) fn begin_request(&self, asker: &Slot, deadline: u64, template: Message) -> Result<AskId> {
+    pub(super) fn begin_request(
+        &self,
+        asker: &Slot,
+        deadline: u64,
+        template: Message,
+    ) -> Result<AskId> {
         let begun = asker.asks.begin(deadline, template).map_err(|Busy| {
             self.pool.release(&template);
             let name = &asker.name;
-            Error::new(ErrorCode::Busy, format!("`{name}` has as many open requests as its `max_asks` allows"))
-                .handled(Handled::No)
-                .retry_after(Duration::from_millis(100))
+            Error::new(
+                ErrorCode::Busy,
+                format!("`{name}` has as many open requests as its `max_asks` allows"),
+            )
+            .handled(Handled::No)
+            .retry_after(Duration::from_millis(100))
         })?;
         self.plan_for(asker, deadline);
         Ok(begun)

@@ -48,6 +48,8 @@ pub struct Slot {
     pub cell: Mutex<Cell>,
     /// Counts instances; a handle with another one is stale. 0 while there is none.
     pub incarnation: AtomicU32,
+    /// The instance that is being destroyed; 0 for none. Of its calls only the responders that it drops still count.
+    pub ending: AtomicU32,
     /// The most verbose level that the plugin's lines are logged at.
     pub level: AtomicU8,
     /// Outcomes for the plugin's own threads.
@@ -179,7 +181,9 @@ impl Room {
             if let Some(done) = attempt() {
                 break Some(done);
             }
-            let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) else {
+            let Some(left) =
+                until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
+            else {
                 break None;
             };
             guard = self.freed.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner).0;
@@ -230,19 +234,31 @@ impl Slot {
             outcomes: settings.max_asks,
             timers: MAX_TIMERS,
         };
-        Slot::with(id, name, limits, Settings {
-            batch: settings.batch,
-            weight: settings.weight as usize,
-            limit: settings.handler_limit,
-            restarts: (settings.restart.max, settings.restart.within),
-            required: settings.required,
-        })
+        Slot::with(
+            id,
+            name,
+            limits,
+            Settings {
+                batch: settings.batch,
+                weight: settings.weight as usize,
+                limit: settings.handler_limit,
+                restarts: (settings.restart.max, settings.restart.within),
+                required: settings.required,
+            },
+        )
     }
 
     /// The operator's slot: it only asks.
     pub fn operator() -> Slot {
-        let limits = Limits { policy: Policy::Reject, capacity: 1, batch: 1, outcomes: 1024, timers: 1 };
-        let settings = Settings { batch: 1, weight: 1, limit: Duration::ZERO, restarts: (0, Duration::ZERO), required: false };
+        let limits =
+            Limits { policy: Policy::Reject, capacity: 1, batch: 1, outcomes: 1024, timers: 1 };
+        let settings = Settings {
+            batch: 1,
+            weight: 1,
+            limit: Duration::ZERO,
+            restarts: (0, Duration::ZERO),
+            required: false,
+        };
         Slot::with(SubsystemId::OPERATOR, "operator", limits, settings)
     }
 
@@ -258,6 +274,7 @@ impl Slot {
             timers_armed: AtomicBool::new(false),
             cell: Mutex::new(Cell { batch: Vec::with_capacity(limits.batch), ..Cell::default() }),
             incarnation: AtomicU32::new(0),
+            ending: AtomicU32::new(0),
             level: AtomicU8::new(0),
             completions: Completions::default(),
             room: Room::default(),

@@ -18,7 +18,7 @@ use mycelia_kernel::{
     table::{Edit, Reach, Route},
 };
 use mycelia_plugin::{
-    Error, Kind,
+    Error, ErrorCode, Kind,
     abi::{
         Envelope,
         host::{CreateError, Guest},
@@ -59,7 +59,11 @@ impl Runtime {
     ///
     /// # Errors
     /// Every mistake of the config and of what it names. Optional subsystems that cannot be loaded are logged and left out.
-    pub fn create(config: &Config, file: &Path, cache_seed: u64) -> Result<&'static Runtime, StartError> {
+    pub fn create(
+        config: &Config,
+        file: &Path,
+        cache_seed: u64,
+    ) -> Result<&'static Runtime, StartError> {
         let mut mistakes = config.mistakes();
         let loaded = load_all(config, file, &mut mistakes);
         check_scopes(config, &loaded, &mut mistakes);
@@ -96,15 +100,22 @@ impl Runtime {
         mistakes: &mut Mistakes,
     ) {
         let manifest = loaded.map(|loaded| loaded.library.manifest());
-        let routes = manifest.into_iter().flat_map(|manifest| &manifest.routes).map(kernel_route).collect();
+        let routes =
+            manifest.into_iter().flat_map(|manifest| &manifest.routes).map(kernel_route).collect();
         let entered = match routes {
-            Ok(routes) => edit.subsystem(name, grants(&settings.grants), routes).map_err(|error| error.to_string()),
+            Ok(routes) => edit
+                .subsystem(name, grants(&settings.grants), routes)
+                .map_err(|error| error.to_string()),
             Err(text) => Err(text),
         };
         let id = match entered {
             Ok(id) => id,
             Err(text) => {
-                return mistakes.add(settings.places.plugin.clone(), text, "mend the plugin's route table");
+                return mistakes.add(
+                    settings.places.plugin.clone(),
+                    text,
+                    "mend the plugin's route table",
+                );
             }
         };
         let slot = self.slot(id);
@@ -140,7 +151,15 @@ impl Runtime {
         refused: &CreateError,
         mistakes: &mut Mistakes,
     ) {
-        let text = format!("`{}` does not take its config: {}", slot.name, refused.error.text);
+        let (name, error) = (&slot.name, &refused.error.text);
+        let (text, help) = if refused.error.code == ErrorCode::Panicked {
+            (format!("`{name}` fails in `create` with {error}"), "mend the plugin")
+        } else {
+            (
+                format!("`{name}` does not take its config: {error}"),
+                "see the plugin's documentation for what it takes",
+            )
+        };
         if !settings.required {
             tracing::error!(subsystem = slot.name, "the host runs without it: {text}");
             slot.note_error(&text);
@@ -149,7 +168,7 @@ impl Runtime {
         }
         let whole = 0..settings.config.text.len();
         let place = settings.config.place(refused.span.clone().unwrap_or(whole));
-        mistakes.add(place, text, "see the plugin's documentation for what it takes");
+        mistakes.add(place, text, help);
     }
 
     /// Destroys every instance, none of which was started.
@@ -161,24 +180,36 @@ impl Runtime {
         }
     }
 
+    /// Takes every subsystem out of circulation, before there are workers: queues accept, and nothing runs yet.
+    pub(super) fn hold_all(&self) {
+        for slot in self.subsystems() {
+            let held = slot.queue.try_hold();
+            debug_assert!(held, "nobody runs a subsystem before it was started");
+        }
+    }
+
     /// Starts every subsystem, in the order of the config.
     pub(super) fn start_all(&self, caretaker: &mut Caretaker) -> Result<(), StartError> {
         for slot in self.subsystems() {
-            let Some(guest) = slot.cell().guest.take() else { continue };
-            let Err(error) = caretaker.begin(slot, guest) else { continue };
-            slot.note_error(&error.to_string());
-            caretaker.end(slot, None);
-            if slot.settings.required {
-                return Err(StartError::Start { name: slot.name.clone(), error });
+            let guest = slot.cell().guest.take();
+            if let Some(Err(error)) = guest.map(|guest| caretaker.begin(slot, guest)) {
+                slot.note_error(&error.to_string());
+                // If it is leaked, that is in the log.
+                let _leaked = caretaker.end(slot, None);
+                if slot.settings.required {
+                    return Err(StartError::Start { name: slot.name.clone(), error });
+                }
+                caretaker.give_up(slot, &error);
             }
-            caretaker.give_up(slot, &error);
+            caretaker.release(slot);
         }
         Ok(())
     }
 
     /// Sets the timers of a subsystem's table, in place of those that an older instance had.
     pub(super) fn arm_timers(&self, slot: &Slot) {
-        let every = slot.info().source.as_ref().map(|source| source.every.clone()).unwrap_or_default();
+        let every =
+            slot.info().source.as_ref().map(|source| source.every.clone()).unwrap_or_default();
         if slot.timers_armed.swap(true, std::sync::atomic::Ordering::AcqRel) {
             return;
         }
@@ -210,7 +241,9 @@ fn load_all<'c>(config: &'c Config, file: &Path, mistakes: &mut Mistakes) -> Vec
     let mut loaded = Vec::new();
     for (name, settings) in &config.subsystems {
         match load(folder, &search, name, settings) {
-            Ok(library) => loaded.push(Loaded { name, settings, library: Box::leak(Box::new(library)) }),
+            Ok(library) => {
+                loaded.push(Loaded { name, settings, library: Box::leak(Box::new(library)) })
+            }
             Err(error) if settings.required => {
                 let help = "or say `required: false`, and the host runs without it";
                 mistakes.add(settings.places.plugin.clone(), error.to_string(), help);
@@ -242,14 +275,24 @@ fn check_scopes(config: &Config, loaded: &[Loaded<'_>], mistakes: &mut Mistakes)
     for (name, settings) in &config.subsystems {
         for (grant, place) in settings.grants.iter().zip(&settings.places.grants) {
             if let Some(text) = unknown_scope(config, loaded, grant) {
-                mistakes.add(place.clone(), text, "see `mycelia inspect` for the scopes of a plugin");
+                mistakes.add(
+                    place.clone(),
+                    text,
+                    "see `mycelia inspect` for the scopes of a plugin",
+                );
             }
         }
-        let manifest = loaded.iter().find(|loaded| loaded.name == name).map(|loaded| loaded.library.manifest());
+        let manifest = loaded
+            .iter()
+            .find(|loaded| loaded.name == name)
+            .map(|loaded| loaded.library.manifest());
         for need in manifest.into_iter().flat_map(|manifest| &manifest.needs) {
             if !settings.grants.contains(&need.scope) {
                 let (scope, reason) = (&need.scope, &need.reason);
-                tracing::warn!(subsystem = name, "it needs the scope `{scope}` {reason}, which is not granted");
+                tracing::warn!(
+                    subsystem = name,
+                    "it needs the scope `{scope}` {reason}, which is not granted"
+                );
             }
         }
     }
@@ -259,10 +302,13 @@ fn check_scopes(config: &Config, loaded: &[Loaded<'_>], mistakes: &mut Mistakes)
 fn unknown_scope(config: &Config, loaded: &[Loaded<'_>], grant: &str) -> Option<String> {
     let (subsystem, scope) = grant.rsplit_once(':')?;
     if subsystem == "kernel" {
-        return (!["read", "control"].contains(&scope)).then(|| format!("the kernel has no scope `{scope}`"));
+        return (!["read", "control"].contains(&scope))
+            .then(|| format!("the kernel has no scope `{scope}`"));
     }
     if config.subsystem(subsystem).is_none() {
-        return Some(format!("`{grant}` is a scope of `{subsystem}`, but there is no such subsystem"));
+        return Some(format!(
+            "`{grant}` is a scope of `{subsystem}`, but there is no such subsystem"
+        ));
     }
     let manifest = loaded.iter().find(|loaded| loaded.name == subsystem)?.library.manifest();
     if manifest.routes.iter().any(|route| route.scope == scope) {
@@ -285,8 +331,9 @@ fn grants(scopes: &[String]) -> Grants {
 }
 
 fn kernel_route(route: &ManifestRoute) -> Result<Route, String> {
-    let pattern = Pattern::parse(&route.pattern)
-        .map_err(|error| format!("its route `{}` is no pattern: {error}", route.pattern.escape_debug()))?;
+    let pattern = Pattern::parse(&route.pattern).map_err(|error| {
+        format!("its route `{}` is no pattern: {error}", route.pattern.escape_debug())
+    })?;
     Ok(Route {
         pattern,
         scope: (!route.scope.is_empty()).then(|| route.scope.clone()),

@@ -1,10 +1,10 @@
 //! A host's whole run: start, serve, and the orderly stop.
 
-use super::{Runtime, StartError, lifecycle::Caretaker};
+use super::{Runtime, Slot, StartError, lifecycle::Caretaker};
 use crate::status::Phase;
 use std::{
-    sync::atomic::Ordering,
-    thread,
+    sync::{PoisonError, atomic::Ordering},
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -17,10 +17,11 @@ impl Runtime {
     /// # Errors
     /// If a required subsystem does not start; everything has ended then.
     pub fn serve(&'static self, ready: impl FnOnce()) -> Result<(), StartError> {
+        self.hold_all();
         let workers: Vec<_> = (0..self.worker_count)
             .map(|number| {
                 let name = format!("mycelia-worker-{number}");
-                thread::Builder::new().name(name).spawn(|| self.work())
+                thread::Builder::new().name(name).spawn(move || self.work(number as u16))
             })
             .collect::<Result<_, _>>()?;
         let mut caretaker = Caretaker::new(self);
@@ -32,8 +33,14 @@ impl Runtime {
         self.end(&mut caretaker);
         self.finished.store(true, Ordering::Release);
         self.workers.wake_all();
+        self.wait_until(Instant::now() + self.drain_timeout, || {
+            workers.iter().all(JoinHandle::is_finished)
+        });
         for worker in workers {
-            worker.join().expect("a worker catches what plugins do");
+            // One that hangs in a handler ends with the process.
+            if worker.is_finished() {
+                worker.join().expect("a worker catches what plugins do");
+            }
         }
         started
     }
@@ -43,6 +50,7 @@ impl Runtime {
     /// # Errors
     /// If a required subsystem does not start.
     pub fn start_without_workers(&'static self) -> Result<(), StartError> {
+        self.hold_all();
         self.start_all(&mut Caretaker::new(self))
     }
 
@@ -55,22 +63,48 @@ impl Runtime {
             slot.info().phase = Phase::Stopping;
         }
         self.quiesce(until);
-        self.wait_until(until, || self.is_drained());
+        self.wait_until(until, || {
+            caretaker.bury_failed();
+            self.is_drained()
+        });
         for slot in self.subsystems() {
-            caretaker.hold(slot);
-            // A subsystem whose threads linger gets a moment of its own, even when the drain used all the time up.
-            caretaker.end(slot, Some(until.max(Instant::now() + LOOK * 50)));
-            slot.info().phase = Phase::Stopped;
-            caretaker.release(slot);
+            self.end_one(slot, caretaker, until);
         }
         // Workers bury what is left: without an instance every message is dead.
-        self.wait_until(Instant::now() + self.drain_timeout, || self.subsystems().all(|slot| slot.queue.is_empty()));
+        self.wait_until(Instant::now() + self.drain_timeout, || {
+            self.subsystems().all(|slot| slot.queue.is_empty())
+        });
+    }
+
+    fn end_one(&self, slot: &Slot, caretaker: &mut Caretaker, until: Instant) {
+        // A subsystem whose turn or threads linger gets a moment of its own, even when the drain used all the time up.
+        let until = until.max(Instant::now() + LOOK * 50);
+        if caretaker.hold_until(slot, until) {
+            // If it is leaked, that is in the log, and it ends with the process.
+            let _leaked = caretaker.end(slot, Some(until));
+            caretaker.release(slot);
+        } else {
+            tracing::error!(
+                subsystem = slot.name,
+                "a handler does not return; it ends with the process"
+            );
+        }
+        self.retire(slot);
+    }
+
+    /// Gives up what outlives instances, because there will be no other: ports are free again, and no timer fires.
+    pub(super) fn retire(&self, slot: &Slot) {
+        slot.info().phase = Phase::Stopped;
+        slot.listeners.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        slot.timers().clear().for_each(|message| self.pool.release(&message));
     }
 
     /// Asks the plugins' own threads to end, which is how gateways stop, and waits for them.
     fn quiesce(&self, until: Instant) {
-        let threads: Vec<_> =
-            self.subsystems().filter_map(|slot| slot.cell().guest.as_ref().map(|guest| guest.threads())).collect();
+        let threads: Vec<_> = self
+            .subsystems()
+            .filter_map(|slot| slot.cell().guest.as_ref().map(|guest| guest.threads()))
+            .collect();
         threads.iter().for_each(|threads| threads.quiesce());
         self.wait_until(until, || threads.iter().all(|threads| threads.running() == 0));
     }
@@ -79,11 +113,13 @@ impl Runtime {
     fn is_drained(&self) -> bool {
         self.slots.iter().all(|slot| {
             let ledger = slot.ledger();
-            ledger.queued + ledger.in_flight == 0 && slot.queue.is_empty() && slot.asks.counts().pending == 0
+            ledger.queued + ledger.in_flight == 0
+                && slot.queue.is_empty()
+                && slot.asks.counts().pending == 0
         })
     }
 
-    fn wait_until(&self, until: Instant, done: impl Fn() -> bool) {
+    fn wait_until(&self, until: Instant, mut done: impl FnMut() -> bool) {
         while !done() && Instant::now() < until {
             thread::sleep(LOOK);
         }

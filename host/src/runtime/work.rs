@@ -26,15 +26,20 @@ impl Worker {
 
 impl Runtime {
     /// A worker's life, until the host stops its workers.
-    pub(super) fn work(&self) {
+    pub(super) fn work(&self, number: u16) {
+        self.workers.enter(number);
         let mut worker = Worker::new(self);
         while !self.is_finished() {
             if self.work_once(&mut worker) {
                 continue;
             }
             let now = self.now();
-            let until = Duration::from_nanos(self.plan.next().saturating_sub(now)).min(PARK);
-            self.workers.wait(until, || !self.ready.is_empty() || self.is_finished());
+            let next = self.plan.next();
+            let until = Duration::from_nanos(next.saturating_sub(now)).min(PARK);
+            // Something planned for sooner counts as work: the time to park would be too long for it.
+            let has_work =
+                || !self.ready.is_empty() || self.plan.next() < next || self.is_finished();
+            self.workers.wait(number, until, has_work);
         }
     }
 
@@ -74,7 +79,9 @@ impl Runtime {
                 BatchResult::Faulted(text) => return self.fail(slot, text),
             }
             let others_wait = !self.ready.is_empty();
-            if slot.queue.is_wanted() || !turn.goes_on(if others_wait { self.now() } else { 0 }, others_wait) {
+            if slot.queue.is_wanted()
+                || !turn.goes_on(if others_wait { self.now() } else { 0 }, others_wait)
+            {
                 return self.requeue(slot);
             }
         }

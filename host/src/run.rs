@@ -1,0 +1,172 @@
+//! `mycelia run` and `mycelia check`: a host from one file.
+
+use crate::{
+    cli::{Exit, Failure, report_mistakes, table},
+    config::{Config, Mistakes},
+    control::{self, Server, Token},
+    operator::Operator,
+    runtime::{Runtime, Slot, StartError},
+};
+use mycelia_kernel::table::{Reach, Table};
+use std::{
+    hash::{BuildHasher, Hasher, RandomState},
+    io::{self, Write},
+    net::{SocketAddr, TcpListener},
+    path::Path,
+    process::ExitCode,
+    sync::Arc,
+    thread,
+};
+use tracing::level_filters::LevelFilter;
+
+/// Serves what the file says until it is told to stop.
+pub fn run(file: &Path) -> ExitCode {
+    match serve(file) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+/// Reads the file, and compares it with the plugins it names: they are loaded and created, but not started.
+///
+/// # Errors
+/// Every mistake.
+pub fn check(file: &Path) -> Result<Config, Mistakes> {
+    let config = Config::read(file)?;
+    match Runtime::create(&config, file, 0) {
+        Ok(runtime) => {
+            runtime.destroy_all();
+            Ok(config)
+        }
+        Err(StartError::Config(mistakes)) => Err(mistakes),
+        Err(error) => {
+            let mut mistakes = config.mistakes();
+            mistakes.add(0..0, error.to_string(), "give the process what it asks for");
+            Err(mistakes)
+        }
+    }
+}
+
+fn serve(file: &Path) -> Result<(), Failure> {
+    let config = Config::read(file).map_err(|mistakes| bad_config(&mistakes))?;
+    let listener = bind(config.control.listen)?;
+    let created = Runtime::create(&config, file, RandomState::new().build_hasher().finish());
+    let runtime = created.map_err(failed)?;
+    runtime.set_log_level(LevelFilter::current());
+    let server = open_control(listener, runtime)?;
+    stop_on_signals(runtime)
+        .map_err(|error| Failure::failed(format!("cannot take signals: {error}")))?;
+    let served = runtime.serve(|| greet(file, runtime, &server));
+    server.stop();
+    served.map_err(failed)?;
+    say(&format!("\n{}", table(&runtime.status())));
+    Ok(())
+}
+
+fn bad_config(mistakes: &Mistakes) -> Failure {
+    report_mistakes(mistakes);
+    Failure::silent(Exit::BadConfig)
+}
+
+fn failed(error: StartError) -> Failure {
+    match error {
+        StartError::Config(mistakes) => bad_config(&mistakes),
+        other => Failure::failed(other.to_string()),
+    }
+}
+
+fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).map_err(|error| {
+        let remedy = match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                "; another host may be running: stop it with `mycelia stop`, or choose another `control: (listen: …)`"
+            }
+            _ => "; choose another `control: (listen: …)`",
+        };
+        Failure::failed(format!("cannot listen on {address} for control: {error}{remedy}"))
+    })
+}
+
+fn open_control(listener: TcpListener, runtime: &'static Runtime) -> Result<Server, Failure> {
+    let opened = listener.local_addr().and_then(|address| {
+        let token = Token::create(address.port())?;
+        control::serve(listener, token, Arc::new(runtime))
+    });
+    opened.map_err(|error| Failure::failed(format!("cannot open the control server: {error}")))
+}
+
+/// The first SIGTERM or SIGINT stops in order, the second at once.
+fn stop_on_signals(runtime: &'static Runtime) -> io::Result<()> {
+    let mut signals = signal_hook::iterator::Signals::new([
+        signal_hook::consts::SIGTERM,
+        signal_hook::consts::SIGINT,
+    ])?;
+    let watch = move || {
+        let mut signals = signals.forever();
+        if signals.next().is_some() {
+            say("stopping; once more to stop at once");
+            runtime.stop();
+        }
+        if let Some(signal) = signals.next() {
+            std::process::exit(128 + signal);
+        }
+    };
+    thread::Builder::new().name("mycelia-signals".into()).spawn(watch).map(drop)
+}
+
+/// Says what is served, and what to try.
+fn greet(file: &Path, runtime: &Runtime, server: &Server) {
+    let mut text = format!("mycelia {} serves {}\n", env!("CARGO_PKG_VERSION"), file.display());
+    let table = runtime.tables.load();
+    for slot in runtime.subsystems() {
+        let routes = routes(&table, slot);
+        let phase = slot.info().phase.word();
+        text += format!("  {:<12} {phase:<9} {routes}", slot.name).trim_end();
+        text.push('\n');
+    }
+    text += &format!("  control      {}\n\nTry, from a second terminal:\n", server.page());
+    for command in commands(file) {
+        text += &format!("  {command}\n");
+    }
+    say(&text);
+}
+
+/// Routes that a line of the greeting names; `mycelia inspect` has them all.
+const ROUTES: usize = 4;
+
+fn routes(table: &Table, slot: &Slot) -> String {
+    let open = table.routes(slot.id).filter(|(_, route)| route.reach == Reach::Anyone);
+    let mut paths: Vec<String> =
+        open.map(|(_, route)| format!("{}://{}", slot.name, route.pattern.text())).collect();
+    if paths.len() > ROUTES {
+        let more = paths.split_off(ROUTES - 1).len();
+        paths.push(format!("and {more} more"));
+    }
+    paths.join("  ")
+}
+
+/// The commands that the config's own comments propose, as lines that begin with `// $ `; else what always works.
+fn commands(file: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let proposed: Vec<String> =
+        text.lines().filter_map(|line| line.trim().strip_prefix("// $ ")).map(runnable).collect();
+    if proposed.is_empty() {
+        ["mycelia status", "mycelia stop"].map(runnable).to_vec()
+    } else {
+        proposed
+    }
+}
+
+/// The command as this binary's caller can type it, which may not have it in the path.
+fn runnable(command: &str) -> String {
+    let own = std::env::args().next().unwrap_or_default();
+    match command.strip_prefix("mycelia ") {
+        Some(rest) if own.contains('/') => format!("{own} {rest}"),
+        _ => command.to_owned(),
+    }
+}
+
+/// Writes for people, to stderr; a closed one is nobody's loss.
+fn say(text: &str) {
+    let _ = writeln!(anstream::stderr(), "{}", text.trim_end());
+}
