@@ -1,0 +1,406 @@
+//! Misbehaves as it is told to, for the host's tests.
+//!
+//! What a single message does is in its path; what an instance does is in its config and, where a test changes its mind,
+//! in files of its data folder. A `burst` or `ask` takes the path to send to as its body, up to the number it appends.
+#![forbid(unsafe_code)]
+
+mod gate;
+mod shapes;
+
+use gate::Gates;
+use mycelia_plugin::prelude::*;
+use shapes::{Circle, Square};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError, mpsc},
+    time::Duration,
+};
+
+/// The `config` of the RON file.
+#[derive(Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// What `create` does.
+    create: Fault,
+    /// What `start` does, before anything else.
+    start: Fault,
+    /// What `stop` does.
+    stop: Fault,
+    /// A `note` with this number panics.
+    panic_on: Option<u64>,
+}
+
+/// How something goes wrong.
+#[derive(Clone, Copy, Default, Deserialize)]
+enum Fault {
+    #[default]
+    None,
+    Fail,
+    Panic,
+}
+
+impl Fault {
+    fn happen(self, place: &str) -> Result<()> {
+        match self {
+            Fault::None => Ok(()),
+            Fault::Fail => Err(Error::failed(format!("`{place}` fails as it was told to"))),
+            Fault::Panic => panic!("`{place}` panics as it was told to"),
+        }
+    }
+}
+
+/// What became of messages or requests: how often each word.
+type Tally = BTreeMap<String, u64>;
+
+/// A request whose answer waits.
+type Waiting = Responder<u64>;
+
+/// The subsystem.
+pub struct Faulty {
+    settings: Settings,
+    gates: Gates,
+    notes: Vec<u64>,
+    outcomes: Vec<(u64, String)>,
+    ticks: u64,
+    later: BTreeMap<u64, Waiting>,
+    kept: Vec<Waiting>,
+    answerer: Option<mpsc::Sender<Waiting>>,
+    outside: Arc<Mutex<Tally>>,
+}
+
+impl Subsystem for Faulty {
+    type Config = Settings;
+
+    const ROUTES: &'static [Route<Self>] = &[
+        // Order, and who is blocked.
+        on("note/{number}", Self::note),
+        on("noted", Self::noted),
+        on("hold/{gate}", Self::hold),
+        // Ways to fail.
+        on("fail/{code}", Self::fail),
+        on("panic", Self::panic),
+        on("send_and_panic/{count}", Self::send_and_panic),
+        on("ask_and_panic/{count}", Self::ask_and_panic),
+        on("thread/{fault}", Self::thread),
+        on("stubborn/{gate}", Self::stubborn),
+        // Ways to answer.
+        on("drop", Self::drop_responder),
+        on("later/{delay}/{number}", Self::answer_later),
+        on("due/{number}", Self::due),
+        on("keep", Self::keep),
+        on("answer_kept", Self::answer_kept),
+        on("by_thread", Self::answer_by_thread),
+        on("forward", Self::forward),
+        // Ways to send.
+        on("burst/{count}", Self::burst),
+        on("forever", Self::forever),
+        on("outside/{count}", Self::outside),
+        on("outside_tally", Self::outside_tally),
+        on("ask/{count}", Self::ask),
+        on("ask_within/{count}/{limit}", Self::ask_within),
+        on("outcomes", Self::outcomes),
+        on("after/{delay}/{number}", Self::after),
+        on("timers/{count}", Self::timers),
+        on("ticks", Self::ticks),
+        // Bodies.
+        on("length", Self::length),
+        on("big/{length}", Self::big),
+        on("send_big/{length}", Self::send_big),
+        on("area", Self::area),
+        on("send_square", Self::send_square),
+        on("ask_circle", Self::ask_circle),
+        on("guarded/{number}", Self::guarded).scope("use", "to be tested"),
+        on("caller", Self::caller),
+        on("log/{level}", Self::log),
+        on_reply("outcome/{number}", Self::outcome),
+        on_reply("outcome_of_area", Self::outcome_of_area),
+        every("20ms", "tick", Self::tick),
+    ];
+
+    const NEEDS: &'static [Need] = &[need("guard:use", "to be denied, or not")];
+
+    fn create(settings: Settings) -> Result<Self> {
+        settings.create.happen("create")?;
+        Ok(Faulty {
+            settings,
+            gates: Gates::default(),
+            notes: Vec::new(),
+            outcomes: Vec::new(),
+            ticks: 0,
+            later: BTreeMap::new(),
+            kept: Vec::new(),
+            answerer: None,
+            outside: Arc::default(),
+        })
+    }
+
+    fn start(&mut self, ctx: &mut Context) -> Result<()> {
+        self.settings.start.happen("start")?;
+        self.gates = Gates::of(ctx.data()?);
+        if self.gates.is_open("no_start") {
+            return Err(Error::failed("`start` fails as long as the file `no_start` is there"));
+        }
+        let (answerer, requests) = mpsc::channel::<Waiting>();
+        self.answerer = Some(answerer);
+        ctx.spawn("answerer", move |_, stop| {
+            while !stop.is_raised() {
+                if let Ok(request) = requests.recv_timeout(Duration::from_millis(5)) {
+                    request.answer(1);
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn stop(&mut self, _: &mut Context) -> Result<()> {
+        self.settings.stop.happen("stop")
+    }
+}
+
+impl Faulty {
+    fn note(&mut self, number: Param<u64>) -> Result<u64> {
+        assert!(
+            self.settings.panic_on != Some(number.0),
+            "note {} panics as it was told to",
+            number.0
+        );
+        self.notes.push(number.0);
+        Ok(number.0)
+    }
+
+    fn noted(&mut self) -> Result<Vec<u64>> {
+        Ok(self.notes.clone())
+    }
+
+    /// Keeps its worker until the gate is open.
+    fn hold(&mut self, gate: Param<String>) -> Result<()> {
+        self.gates.wait(&gate.0)
+    }
+
+    fn fail(&mut self, code: Param<String>) -> Result<()> {
+        let code = ErrorCode::ALL.iter().find(|known| known.word() == code.0);
+        let code = *code.ok_or_else(|| Error::not_found("no such code"))?;
+        let error = Error::new(code, format!("the handler says {code}"));
+        Err(error.retry_after(Duration::from_millis(1500)))
+    }
+
+    fn panic(&mut self) -> Result<()> {
+        panic!("as it was told to");
+    }
+
+    /// Sends so many and panics, before anybody could have seen them all.
+    fn send_and_panic(&mut self, ctx: &mut Context, count: Param<u64>, to: Raw) -> Result<()> {
+        self.send_all(ctx, count.0, text(&to)?);
+        panic!("as it was told to, after it sent");
+    }
+
+    fn ask_and_panic(&mut self, ctx: &mut Context, count: Param<u64>, to: Raw) -> Result<()> {
+        self.ask_all(ctx, count.0, text(&to)?, Duration::ZERO);
+        panic!("as it was told to, after it asked");
+    }
+
+    /// Starts a thread that goes wrong.
+    fn thread(&mut self, ctx: &mut Context, fault: Param<String>) -> Result<()> {
+        let fault = if fault.0 == "panic" { Fault::Panic } else { Fault::Fail };
+        ctx.spawn("wrong", move |_, _| fault.happen("thread"))
+    }
+
+    /// Starts a thread that does not end when it is asked to, but when the gate is open.
+    fn stubborn(&mut self, ctx: &mut Context, gate: Param<String>) -> Result<()> {
+        let gates = self.gates.clone();
+        ctx.spawn("stubborn", move |_, _| gates.wait(&gate.0))
+    }
+
+    fn drop_responder(&mut self, responder: Waiting) -> Result<()> {
+        drop(responder);
+        Ok(())
+    }
+
+    fn answer_later(
+        &mut self,
+        ctx: &mut Context,
+        delay: Param<u64>,
+        number: Param<u64>,
+        responder: Waiting,
+    ) -> Result<()> {
+        self.later.insert(number.0, responder);
+        ctx.after(Duration::from_millis(delay.0), format!("due/{}", number.0), &())
+    }
+
+    fn due(&mut self, number: Param<u64>) -> Result<()> {
+        let responder = self.later.remove(&number.0);
+        responder.ok_or_else(|| Error::not_found("nothing is due"))?.answer(number.0);
+        Ok(())
+    }
+
+    fn keep(&mut self, responder: Waiting) -> Result<()> {
+        self.kept.push(responder);
+        Ok(())
+    }
+
+    /// Answers what was kept, and with how many those were.
+    fn answer_kept(&mut self) -> Result<u64> {
+        let kept = std::mem::take(&mut self.kept);
+        Ok(kept.into_iter().map(|responder| responder.answer(2)).count() as u64)
+    }
+
+    fn answer_by_thread(&mut self, responder: Waiting) -> Result<()> {
+        let answerer = self.answerer.as_ref().ok_or_else(|| Error::failed("not started"))?;
+        answerer.send(responder).map_err(|_| Error::failed("the thread has ended"))
+    }
+
+    /// Passes the request on to the path in its body, as one from the edge.
+    fn forward(&mut self, ctx: &mut Context, to: Raw, responder: Waiting) -> Result<()> {
+        ctx.forward(text(&to)?, Raw::from(Vec::new()), responder)
+    }
+
+    fn burst(&mut self, ctx: &mut Context, count: Param<u64>, to: Raw) -> Result<Tally> {
+        Ok(self.send_all(ctx, count.0, text(&to)?))
+    }
+
+    fn send_all(&mut self, ctx: &mut Context, count: u64, to: &str) -> Tally {
+        let mut tally = Tally::new();
+        for number in 0..count {
+            count_result(&mut tally, &ctx.send(format!("{to}/{number}"), Raw::from("")));
+        }
+        tally
+    }
+
+    /// Sends itself another one.
+    fn forever(&mut self, ctx: &mut Context) -> Result<()> {
+        ctx.send(format!("{}://forever", ctx.name()), Raw::from(""))
+    }
+
+    /// As `burst`, from a thread of its own.
+    fn outside(&mut self, ctx: &mut Context, count: Param<u64>, to: Raw) -> Result<()> {
+        let (to, tally) = (text(&to)?.to_owned(), self.outside.clone());
+        ctx.spawn("outside", move |sender, _| {
+            for number in 0..count.0 {
+                let sent = sender.send(format!("{to}/{number}"), Raw::from(""));
+                count_result(&mut tally.lock().unwrap_or_else(PoisonError::into_inner), &sent);
+            }
+            Ok(())
+        })
+    }
+
+    fn outside_tally(&mut self) -> Result<Tally> {
+        Ok(self.outside.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    fn ask(&mut self, ctx: &mut Context, count: Param<u64>, to: Raw) -> Result<Tally> {
+        Ok(self.ask_all(ctx, count.0, text(&to)?, Duration::ZERO))
+    }
+
+    fn ask_within(
+        &mut self,
+        ctx: &mut Context,
+        count: Param<u64>,
+        limit: Param<u64>,
+        to: Raw,
+    ) -> Result<Tally> {
+        Ok(self.ask_all(ctx, count.0, text(&to)?, Duration::from_millis(limit.0)))
+    }
+
+    fn ask_all(&mut self, ctx: &mut Context, count: u64, to: &str, within: Duration) -> Tally {
+        let mut tally = Tally::new();
+        for number in 0..count {
+            let ask = ctx.ask(format!("{to}/{number}"), Raw::from("")).within(within);
+            count_result(&mut tally, &ask.reply_to(format!("outcome/{number}")));
+        }
+        tally
+    }
+
+    fn outcome(&mut self, number: Param<u64>, outcome: Outcome<Raw>) -> Result<()> {
+        self.outcomes
+            .push((number.0, outcome.0.err().map_or("ok".into(), |error| in_words(&error))));
+        Ok(())
+    }
+
+    /// Numbers and words of the outcomes that came, in their order.
+    fn outcomes(&mut self) -> Result<Vec<(u64, String)>> {
+        Ok(self.outcomes.clone())
+    }
+
+    fn after(&mut self, ctx: &mut Context, delay: Param<u64>, number: Param<u64>) -> Result<()> {
+        ctx.after(Duration::from_millis(delay.0), format!("note/{}", number.0), &())
+    }
+
+    /// Sets so many timers that are never due in a test, with bodies that take memory.
+    fn timers(&mut self, ctx: &mut Context, count: Param<u64>) -> Result<Tally> {
+        let mut tally = Tally::new();
+        for _ in 0..count.0 {
+            count_result(&mut tally, &ctx.after("1h", "length", Raw::from(vec![0; 100])));
+        }
+        Ok(tally)
+    }
+
+    fn tick(&mut self) -> Result<()> {
+        self.ticks += 1;
+        Ok(())
+    }
+
+    fn ticks(&mut self) -> Result<u64> {
+        Ok(self.ticks)
+    }
+
+    fn length(&mut self, body: Raw) -> Result<u64> {
+        Ok(body.len() as u64)
+    }
+
+    fn big(&mut self, length: Param<usize>) -> Result<Raw<'static>> {
+        Ok(vec![7; length.0].into())
+    }
+
+    fn send_big(&mut self, ctx: &mut Context, length: Param<usize>, to: Raw) -> Result<()> {
+        ctx.send(text(&to)?, Raw::from(vec![7; length.0]))
+    }
+
+    fn area(&mut self, circle: Body<Circle>) -> Result<u64> {
+        Ok(circle.0.area())
+    }
+
+    /// Sends a body that its recipient does not take.
+    fn send_square(&mut self, ctx: &mut Context, to: Raw) -> Result<()> {
+        ctx.send(text(&to)?, &Square { side: 2 })
+    }
+
+    fn ask_circle(&mut self, ctx: &mut Context, to: Raw) -> Result<()> {
+        ctx.ask(text(&to)?, &Circle { radius: 2 }).reply_to("outcome_of_area")
+    }
+
+    fn outcome_of_area(&mut self, outcome: Outcome<u64>) -> Result<()> {
+        self.outcomes.push((outcome.0?, "area".into()));
+        Ok(())
+    }
+
+    fn guarded(&mut self, number: Param<u64>) -> Result<u64> {
+        Ok(number.0)
+    }
+
+    fn caller(&mut self, caller: Caller) -> Result<String> {
+        Ok(caller.0)
+    }
+
+    fn log(&mut self, ctx: &mut Context, level: Param<u8>) -> Result<()> {
+        let levels = [Level::Error, Level::Warn, Level::Info, Level::Debug, Level::Trace];
+        let level = levels.into_iter().find(|known| *known as u8 == level.0);
+        let level = level.ok_or_else(|| Error::not_found("levels are 1 to 5"))?;
+        ctx.log(level, format_args!("a line of level {level:?}"));
+        Ok(())
+    }
+}
+
+fn text<'m>(body: &'m Raw) -> Result<&'m str> {
+    Ok(std::str::from_utf8(body)?)
+}
+
+fn count_result(tally: &mut Tally, result: &Result<()>) {
+    let word = result.as_ref().err().map_or("ok".into(), in_words);
+    *tally.entry(word).or_default() += 1;
+}
+
+fn in_words(error: &Error) -> String {
+    format!("{} {}", error.code.word(), error.handled.word())
+}
+
+export_subsystem!(Faulty);
