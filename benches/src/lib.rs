@@ -1,6 +1,11 @@
 //! What the measurements share: a host without worker threads, driven by hand on one thread.
 
-use mycelia::{config::Config, operator::Operator, runtime::{Runtime, Worker}, status::LedgerStatus};
+use mycelia::{
+    config::Config,
+    operator::Operator,
+    runtime::{Runtime, Worker},
+    status::LedgerStatus,
+};
 use std::{cell::RefCell, path::Path, sync::mpsc};
 
 /// A seed for the path cache that makes counts repeat.
@@ -18,7 +23,8 @@ impl Bench {
     /// # Panics
     /// If it does not start: there is nothing to measure then.
     pub fn new(config: &str) -> Bench {
-        let config = Config::parse("bench.ron", config).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        let config =
+            Config::parse("bench.ron", config).unwrap_or_else(|mistakes| panic!("{mistakes}"));
         let created = Runtime::create(&config, Path::new("bench.ron"), SEED);
         let runtime = created.unwrap_or_else(|error| panic!("{error}"));
         runtime.start_without_workers().unwrap_or_else(|error| panic!("{error}"));

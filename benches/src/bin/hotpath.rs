@@ -34,11 +34,36 @@ struct Journey {
 }
 
 const JOURNEYS: &[Journey] = &[
-    Journey { name: "kept recipient, through the outbox", path: "pump://kept/1000", sink: "sink", is_limited: true },
-    Journey { name: "kept recipient, singly", path: "single://kept/1000", sink: "direct", is_limited: true },
-    Journey { name: "path text, through the outbox", path: "pump://text/1000", sink: "sink", is_limited: false },
-    Journey { name: "path text, singly", path: "single://text/1000", sink: "direct", is_limited: false },
-    Journey { name: "ask and reply, kept recipient", path: "single://ask/1000", sink: "direct", is_limited: false },
+    Journey {
+        name: "kept recipient, through the outbox",
+        path: "pump://kept/1000",
+        sink: "sink",
+        is_limited: true,
+    },
+    Journey {
+        name: "kept recipient, singly",
+        path: "single://kept/1000",
+        sink: "direct",
+        is_limited: true,
+    },
+    Journey {
+        name: "path text, through the outbox",
+        path: "pump://text/1000",
+        sink: "sink",
+        is_limited: false,
+    },
+    Journey {
+        name: "path text, singly",
+        path: "single://text/1000",
+        sink: "direct",
+        is_limited: false,
+    },
+    Journey {
+        name: "ask and reply, kept recipient",
+        path: "single://ask/1000",
+        sink: "direct",
+        is_limited: false,
+    },
 ];
 
 const CONFIG: &str = r#"(
@@ -68,7 +93,9 @@ fn main() -> ExitCode {
 }
 
 fn usage() -> ExitCode {
-    eprintln!("usage: hotpath                        measure every journey\n       hotpath --count JOURNEY BURSTS  run one, to be counted");
+    eprintln!(
+        "usage: hotpath                        measure every journey\n       hotpath --count JOURNEY BURSTS  run one, to be counted"
+    );
     ExitCode::from(2)
 }
 
@@ -78,7 +105,10 @@ fn pump(bench: &Bench, journey: &Journey, bursts: u64) {
 
 fn report() -> ExitCode {
     let bench = Bench::new(CONFIG);
-    println!("{:<36} {:>9} {:>9} {:>13} {:>12}", "one thread, 64-byte messages", "ns", "best", "instructions", "allocations");
+    println!(
+        "{:<36} {:>9} {:>9} {:>13} {:>12}",
+        "one thread, 64-byte messages", "ns", "best", "instructions", "allocations"
+    );
     let mut failed = false;
     for (index, journey) in JOURNEYS.iter().enumerate() {
         let allocations = allocations(&bench, journey);
@@ -98,7 +128,9 @@ fn report() -> ExitCode {
     }
     check_ledgers(&bench);
     if failed {
-        eprintln!("failed: {LIMIT} instructions or more to a kept recipient, or an allocation in steady state");
+        eprintln!(
+            "failed: {LIMIT} instructions or more to a kept recipient, or an allocation in steady state"
+        );
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
@@ -123,7 +155,8 @@ fn allocations(bench: &Bench, journey: &Journey) -> f64 {
     let counted = || {
         let stats = ALLOCATOR.stats();
         let host = (stats.allocations + stats.reallocations) as f64;
-        let plugin = |name: &str| bench.ask(&format!("{name}://allocations")).parse().unwrap_or(f64::NAN);
+        let plugin =
+            |name: &str| bench.ask(&format!("{name}://allocations")).parse().unwrap_or(f64::NAN);
         host + plugin(source) + plugin(journey.sink)
     };
     pump(bench, journey, 10);
@@ -131,7 +164,8 @@ fn allocations(bench: &Bench, journey: &Journey) -> f64 {
     let (first, second) = (counted(), counted());
     pump(bench, journey, BURSTS);
     let third = counted();
-    ((third - second) - (second - first) - bursts_own(bench, journey)).max(0.0) / (BURSTS * BURST) as f64
+    ((third - second) - (second - first) - bursts_own(bench, journey)).max(0.0)
+        / (BURSTS * BURST) as f64
 }
 
 /// What sending the operator's message that starts a burst allocates.
@@ -159,9 +193,12 @@ fn callgrind(journey: usize, bursts: u64) -> Result<u64, String> {
         // Variants of glibc that depend on the processor would make the counts differ between machines.
         .env("GLIBC_TUNABLES", "glibc.cpu.hwcaps=-AVX2,-AVX,-ERMS,-FSRM")
         .output()
-        .map_err(|error| format!("cannot run valgrind: {error}; install it with `apt-get install valgrind`"))?;
+        .map_err(|error| {
+            format!("cannot run valgrind: {error}; install it with `apt-get install valgrind`")
+        })?;
     let text = String::from_utf8_lossy(&output.stderr);
-    let collected = text.lines().find_map(|line| line.split("Collected : ").nth(1)?.trim().parse().ok());
+    let collected =
+        text.lines().find_map(|line| line.split("Collected : ").nth(1)?.trim().parse().ok());
     collected.ok_or_else(|| format!("callgrind counted nothing:\n{text}"))
 }
 
