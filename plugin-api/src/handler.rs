@@ -1,7 +1,6 @@
 //! Handlers: ordinary methods, turned into table entries by the types of their arguments.
-#![allow(unsafe_code, reason = "a handler is a function item, which has no bytes to make it from")]
 
-use crate::{Context, FromMessage, Message, Reply, Result, route::Schema};
+use crate::{Context, FromMessage, Message, Reply, Result, abi::shim::conjure, route::Schema};
 
 /// A table entry: runs the handler and writes its reply into the buffer, giving the flags of the encoding.
 pub(crate) type Call<S> = fn(&mut S, &mut Context, &Message<'_>, &mut ReplyBuffer) -> Result<()>;
@@ -50,19 +49,6 @@ pub trait Handler<S, A>: Copy + 'static {
 /// Marks handlers whose first argument is `&mut Context`.
 #[doc(hidden)]
 pub struct WithContext;
-
-/// The only value of a function item's type.
-#[inline(always)]
-fn conjure<H: Copy>() -> H {
-    const {
-        assert!(
-            size_of::<H>() == 0,
-            "a handler is a plain method, not a closure with captures or a function pointer"
-        )
-    };
-    // SAFETY: reading no bytes needs no memory; the type is `Copy`, and `row` was handed a value of it.
-    unsafe { std::ptr::dangling::<H>().read() }
-}
 
 /// The first schema that an argument names, else the last one.
 const fn pick(mine: Option<Schema>, other: Schema) -> Schema {

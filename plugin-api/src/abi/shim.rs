@@ -59,6 +59,19 @@ pub fn root_module(module: &'static WithMetadata<Module>) -> RootModuleResult {
     RResult::ROk(unsafe { module.static_as_prefix().cast() })
 }
 
+/// The only value of a function item's type.
+#[inline(always)]
+pub(crate) fn conjure<H: Copy>() -> H {
+    const {
+        assert!(
+            size_of::<H>() == 0,
+            "a handler is a plain method, not a closure with captures or a function pointer"
+        )
+    };
+    // SAFETY: reading no bytes needs no memory; the type is `Copy`, and `row` was handed a value of it.
+    unsafe { std::ptr::dangling::<H>().read() }
+}
+
 /// The text of a panic; dropping its payload may panic again, which is caught too.
 pub(crate) fn panic_text(payload: Box<dyn Any + Send>) -> String {
     let text = payload
