@@ -3,13 +3,20 @@
 //! The HTTP gateway sends a [`Request`] from every entry of its map that says `pass: Request`, and takes a [`Response`] as the
 //! answer, so that the handler decides status, headers and body:
 //!
-//! ```ignore
-//! fn page(&mut self, request: Body<Request>) -> Result<Response> {
-//!     match request.0.header("accept-language") {
-//!         Some("de") => Ok(Response::new(200).header("content-type", "text/plain").body("Hallo")),
-//!         _ => Ok(Response::new(200).header("content-type", "text/plain").body("Hello")),
-//!     }
+//! ```
+//! use mycelia_http_message::{Request, Response};
+//!
+//! /// What a handler `fn page(&mut self, request: Body<Request>) -> Result<Response>` does.
+//! fn page(request: &Request) -> Response {
+//!     let text = match request.header("accept-language") {
+//!         Some("de") => "Hallo",
+//!         _ => "Hello",
+//!     };
+//!     Response::new(200).header("content-type", "text/plain").body(text)
 //! }
+//!
+//! let headers = vec![("accept-language".into(), "de".into())];
+//! assert_eq!(page(&Request { headers, ..Request::default() }).body, b"Hallo");
 //! ```
 //!
 //! A handler's error becomes a status as everywhere. Any other answer than a [`Response`] is a 502.
