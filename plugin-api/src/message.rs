@@ -203,8 +203,11 @@ impl FromMessage for Outcome<Raw<'_>> {
     }
 }
 
-/// The body of an outcome that is a reply, else its error.
-pub(crate) fn outcome_error<'m>(envelope: &Envelope, body: &'m [u8]) -> Result<&'m [u8]> {
+/// The body of an outcome that is a reply.
+///
+/// # Errors
+/// The error that the outcome is instead.
+pub fn outcome_error<'m>(envelope: &Envelope, body: &'m [u8]) -> Result<&'m [u8]> {
     let [code, handled, ..] = envelope.stamp.to_le_bytes();
     if code == 0 {
         return Ok(body);

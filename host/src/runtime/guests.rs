@@ -41,8 +41,13 @@ impl Runtime {
         })
     }
 
-    /// Resolves a path for an own thread of a subsystem and encodes its parameters.
-    fn resolve_outside(&self, slot: &Slot, path: &str, schema: u64) -> Result<(Header, Vec<u8>)> {
+    /// Resolves a path for the operator or an own thread of a subsystem, and encodes its parameters.
+    pub(super) fn resolve_outside(
+        &self,
+        slot: &Slot,
+        path: &str,
+        schema: u64,
+    ) -> Result<(Header, Vec<u8>)> {
         let table = self.tables.load();
         let path = Path::parse(path).map_err(|error| refused(&error.into()))?;
         let resolved = self.permit(&table, table.resolve(slot.id, &path))?;
@@ -61,10 +66,14 @@ impl Runtime {
         if own.body != 0 && to.reply != 0 && own.body != to.reply {
             return Err(other_reply(&own, reply_to, to));
         }
+        self.own_message(turn, &own, &NOTHING)
+    }
+
+    /// A message of a subsystem to a route of its own.
+    fn own_message(&self, turn: &Turn, own: &Resolved<'_>, body: &BodyRef<'_>) -> Result<Message> {
         let mut prefix = Vec::new();
         encode(&own.params, &mut prefix);
-        let header = Header { parameters: own.params.len(), ..header(turn.caller, &own) };
-        self.message(header, &prefix, &NOTHING)
+        self.message(header(turn.caller, own), &prefix, body)
     }
 
     /// Sends the messages of an outbox, with one reservation a queue.
@@ -232,9 +241,7 @@ impl Host for Runtime {
 
     fn after(&self, turn: &mut Turn, delay: u64, path: &str, body: BodyRef<'_>) -> Result<()> {
         let own = turn.table.resolve_own(turn.caller, path).map_err(|refusal| refused(&refusal))?;
-        let mut prefix = Vec::new();
-        encode(&own.params, &mut prefix);
-        let message = self.message(header(turn.caller, &own), &prefix, &body)?;
+        let message = self.own_message(turn, &own, &body)?;
         let slot = self.slot(turn.caller);
         let due = self.now().saturating_add(delay);
         if slot.timers().arm_after(due, message).is_err() {

@@ -1,19 +1,18 @@
 //! What the operator may do: the [`Operator`] of the control server and the command line.
 
-use super::{
-    Runtime,
-    send::{Header, encode, refused},
-    slot::outside_template,
-};
+use super::{Runtime, send::Header, slot::outside_template};
 use crate::{
     abi::Message,
     operator::{Done, Operator, OperatorReply},
     status::{Phase, Status},
 };
-use mycelia_kernel::{ids::SubsystemId, path::Path};
+use mycelia_kernel::ids::SubsystemId;
 use mycelia_plugin::{
-    ErrorCode, ErrorParts, Handled, Result,
-    abi::{flags, host::BodyRef},
+    Result,
+    abi::{
+        flags,
+        host::{BodyRef, outcome_error},
+    },
 };
 use std::{
     collections::HashMap,
@@ -49,19 +48,9 @@ impl Runtime {
     }
 
     fn read_outcome(&self, outcome: &Message) -> Result<OperatorReply> {
-        let body = self.pool.content(outcome);
-        let [code, handled, ..] = outcome.stamp.to_le_bytes();
-        if code == 0 {
-            let is_json = outcome.flags & flags::ENCODING == flags::JSON;
-            return Ok(OperatorReply { body: body.to_vec(), is_json });
-        }
-        Err(ErrorParts {
-            code: ErrorCode::from_number(code),
-            text: String::from_utf8_lossy(body).into_owned(),
-            handled: handled_of(handled),
-            retry_after: (outcome.deadline > 0).then(|| Duration::from_nanos(outcome.deadline)),
-        }
-        .into())
+        let body = outcome_error(outcome, self.pool.content(outcome))?;
+        let is_json = outcome.flags & flags::ENCODING == flags::JSON;
+        Ok(OperatorReply { body: body.to_vec(), is_json })
     }
 
     /// Resolves a path for the operator and makes the message.
@@ -72,19 +61,8 @@ impl Runtime {
         deadline: u64,
         reply: u64,
     ) -> Result<(SubsystemId, Message)> {
-        let table = self.tables.load();
-        let path = Path::parse(path).map_err(|error| refused(&error.into()))?;
-        let resolved = self.permit(&table, table.resolve(SubsystemId::OPERATOR, &path))?;
-        let mut prefix = Vec::new();
-        encode(&resolved.params, &mut prefix);
-        let header = Header {
-            sender: SubsystemId::OPERATOR,
-            to: resolved.subsystem,
-            route: resolved.route.0,
-            parameters: resolved.params.len(),
-            deadline,
-            reply,
-        };
+        let operator = self.slot(SubsystemId::OPERATOR);
+        let (header, prefix) = self.resolve_outside(operator, path, 0)?;
         let body = BodyRef {
             bytes: body,
             schema: 0,
@@ -92,7 +70,8 @@ impl Runtime {
             deadline: 0,
             trace: 0,
         };
-        Ok((resolved.subsystem, self.message(header, &prefix, &body)?))
+        let header = Header { deadline, reply, ..header };
+        Ok((header.to, self.message(header, &prefix, &body)?))
     }
 
     fn begin_ask(&self, path: &str, body: &[u8], within: u64, token: u64) -> Result<()> {
@@ -103,13 +82,6 @@ impl Runtime {
         sent.and_then(|(to, message)| self.enqueue_or_wait(self.slot(to), &message))
             .inspect_err(|_| self.withdraw_request(id))
     }
-}
-
-fn handled_of(number: u8) -> Handled {
-    [Handled::Yes, Handled::No]
-        .into_iter()
-        .find(|handled| *handled as u8 == number)
-        .unwrap_or(Handled::Unknown)
 }
 
 impl Operator for Runtime {

@@ -3,6 +3,7 @@
 //! The host and the testkit are the two that implement [`Host`].
 
 use super::{shim::panic_text, *};
+pub use crate::message::outcome_error;
 use crate::{Error, ErrorCode, ErrorParts, Handled, Result};
 use abi_stable::prefix_type::WithMetadata;
 use std::{
