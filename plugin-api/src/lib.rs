@@ -50,11 +50,30 @@ pub mod prelude {
 /// Exports a subsystem from its library: `export_subsystem!(Counter)`.
 ///
 /// With `state = T` its state outlives the instance: `T` implements [`State`], and `state = Self` makes the subsystem its own.
+///
+/// The library gets a global allocator that counts and frees what it holds; `allocator = none`, last, leaves it without,
+/// for one that has its own.
 #[macro_export]
 macro_rules! export_subsystem {
-    ($subsystem:ty $(, state = $($state:tt)+)?) => {
-        $crate::__subsystem!($subsystem $(, state = $($state)+)?);
+    ($subsystem:ty $(, allocator = $allocator:tt)?) => {
+        $crate::__subsystem!($subsystem);
         $crate::__export!($subsystem);
+        $crate::__hooks!($($allocator)?);
+    };
+    ($subsystem:ty, state = Self $(, allocator = $allocator:tt)?) => {
+        $crate::__subsystem!($subsystem, state = Self);
+        $crate::__export!($subsystem);
+        $crate::__hooks!($($allocator)?);
+    };
+    ($subsystem:ty, state = $state:ty $(, allocator = $allocator:tt)?) => {
+        $crate::__subsystem!($subsystem, state = $state);
+        $crate::__export!($subsystem);
+        $crate::__hooks!($($allocator)?);
+    };
+    ($subsystem:ty, $($other:tt)*) => {
+        ::std::compile_error!(::std::concat!(
+            "`", ::std::stringify!($($other)*), "` is none of `state = …` and `allocator = none`, in this order"
+        ));
     };
 }
 
@@ -115,6 +134,7 @@ macro_rules! __export {
                 version: ::std::env!("CARGO_PKG_VERSION"),
                 state: <$subsystem as $crate::Export>::SCHEMA,
                 unwinds: ::std::cfg!(panic = "unwind"),
+                unloads: ::std::cfg!(not(test)),
             };
 
             #[used]
@@ -137,5 +157,89 @@ macro_rules! __export {
                 )
             };
         };
+    };
+}
+
+/// Makes the library unloadable. The unit tests of a plugin are a program of their own, without the hooks.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __hooks {
+    () => {
+        $crate::__hooks!(none);
+        #[cfg(not(test))]
+        const _: () = {
+            use $crate::abi::hooks::heap::Allocator;
+
+            #[global_allocator]
+            static ALLOCATOR: Allocator = Allocator;
+        };
+    };
+    (none) => {
+        #[cfg(not(test))]
+        const _: () = {
+            // A module, since `global_asm!` is no statement, and documentation tests are compiled within a function.
+            mod hooks {
+                use $crate::abi::hooks;
+
+                ::core::arch::global_asm!(
+                    $crate::__hook!("pthread_create"),
+                    $crate::__hook!("pthread_key_create"),
+                    $crate::__hook!("pthread_key_delete"),
+                    $crate::__hook!("__cxa_thread_atexit_impl"),
+                    pthread_create = sym hooks::pthread_create,
+                    pthread_key_create = sym hooks::pthread_key_create,
+                    pthread_key_delete = sym hooks::pthread_key_delete,
+                    __cxa_thread_atexit_impl = sym hooks::__cxa_thread_atexit_impl,
+                );
+            }
+        };
+    };
+    ($other:tt) => {
+        ::std::compile_error!(::std::concat!(
+            "`allocator = ",
+            ::std::stringify!($other),
+            "`: write `allocator = none` and declare your own, or leave it out"
+        ));
+    };
+}
+
+/// A hidden symbol, so that only this library binds to it, that jumps to the function of the same name.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __hook {
+    ($name:literal) => {
+        ::std::concat!(
+            ".globl ",
+            $name,
+            "\n.hidden ",
+            $name,
+            "\n.type ",
+            $name,
+            ",%function\n",
+            $name,
+            ": ",
+            $crate::__jump!(),
+            " {",
+            $name,
+            "}\n",
+        )
+    };
+}
+
+#[doc(hidden)]
+#[cfg(target_arch = "x86_64")]
+#[macro_export]
+macro_rules! __jump {
+    () => {
+        "jmp"
+    };
+}
+
+#[doc(hidden)]
+#[cfg(target_arch = "aarch64")]
+#[macro_export]
+macro_rules! __jump {
+    () => {
+        "b"
     };
 }

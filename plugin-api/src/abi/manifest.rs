@@ -24,6 +24,8 @@ pub struct About {
     pub state: u32,
     /// Whether a panic unwinds; one that aborts cannot be contained.
     pub unwinds: bool,
+    /// Whether the library has the hooks by which it can be unloaded.
+    pub unloads: bool,
 }
 
 /// A manifest as read from a file.
@@ -39,6 +41,8 @@ pub struct Manifest {
     pub state: u32,
     /// Whether a panic unwinds.
     pub unwinds: bool,
+    /// Whether the library has the hooks by which it can be unloaded.
+    pub unloads: bool,
     /// Its routes, in the order of the table.
     pub routes: Vec<ManifestRoute>,
     /// What it wants to be granted.
@@ -130,7 +134,7 @@ const fn write<S: Subsystem, const N: usize>(about: About) -> Writer<N> {
         .number(about.state as u64)
         .text("\npanic\t")
         .text(if about.unwinds { "unwind" } else { "abort" })
-        .text("\n");
+        .text(if about.unloads { "\nunload\thooks\n" } else { "\n" });
     let mut at = 0;
     while at < S::ROUTES.len() {
         let route = &S::ROUTES[at];
@@ -181,6 +185,7 @@ impl Manifest {
             version: about.version.into(),
             state: about.state,
             unwinds: about.unwinds,
+            unloads: about.unloads,
             routes: S::ROUTES.iter().map(ManifestRoute::of).collect(),
             needs: S::NEEDS
                 .iter()
@@ -217,6 +222,7 @@ impl Manifest {
                 version: String::new(),
                 state: 0,
                 unwinds: false,
+                unloads: false,
                 routes: Vec::new(),
                 needs: Vec::new(),
             }),
@@ -231,6 +237,7 @@ impl Manifest {
             ["version", version] => self.version = version.into(),
             ["state", state] => self.state = state.parse().ok()?,
             ["panic", panic] => self.unwinds = panic == "unwind",
+            ["unload", by] => self.unloads = by == "hooks",
             ["need", scope, reason] => {
                 self.needs.push(ManifestNeed { scope: scope.into(), reason: reason.into() })
             }
@@ -245,9 +252,11 @@ impl Manifest {
                     reply: (reply.into(), reply_hash.parse().ok()?),
                 });
             }
-            ["name" | "version" | "state" | "panic" | "need" | "on" | "on_reply" | "every", ..] => {
-                return None;
-            }
+            [
+                "name" | "version" | "state" | "panic" | "unload" | "need" | "on" | "on_reply"
+                | "every",
+                ..,
+            ] => return None,
             _ => {}
         }
         Some(())

@@ -14,6 +14,7 @@
 )]
 
 pub(crate) mod call;
+pub mod hooks;
 #[cfg(feature = "host")]
 pub mod host;
 pub mod link;
@@ -24,7 +25,7 @@ use abi_stable::{StableAbi, library::RootModule, sabi_types::VersionStrings};
 use std::ffi::c_void;
 
 /// The version of this ABI, independent of crate and compiler versions.
-pub const ABI_VERSION: (u16, u16) = (0, 1);
+pub const ABI_VERSION: (u16, u16) = (1, 0);
 
 /// Bytes borrowed for one call.
 #[repr(C)]
@@ -438,8 +439,35 @@ pub struct Module {
     /// Drops the instance, whose threads have ended.
     pub destroy: unsafe extern "C" fn(instance: Instance, error: *mut RawError) -> u32,
     /// [`HAS_COMMIT`], [`HAS_STATE`].
-    #[sabi(last_prefix_field)]
     pub abilities: u32,
+    /// Tells the library that a host has loaded it, before anything else of it is called: from here on it notes what
+    /// would keep it from being unloaded.
+    pub attach: unsafe extern "C" fn(),
+    /// Runs the thread-local destructors that the library has left on the calling thread, a host's; no other function of
+    /// the library runs on that thread again.
+    pub detach: unsafe extern "C" fn(),
+    /// Counts what the library holds in the process.
+    pub holds: unsafe extern "C" fn(holds: *mut Holds),
+    /// Gives back what can be given back without running any code of the subsystem: pthread keys, the panic hook, memory.
+    /// The last call; only dlclose follows. No thread of the library's own runs any more, and every thread is detached.
+    #[sabi(last_prefix_field)]
+    pub unload: unsafe extern "C" fn(),
+}
+
+/// What a library holds in the process; it can be unloaded when `threads` and `destructors` are 0.
+#[repr(C)]
+#[derive(StableAbi, Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub struct Holds {
+    /// Threads that it started and that have not ended.
+    pub threads: u32,
+    /// Thread-local destructors that it left on threads of the host.
+    pub destructors: u32,
+    /// Blocks of its heap; 0 where it has an allocator of its own.
+    pub blocks: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Zero; room for a later minor version.
+    pub reserved: [u64; 4],
 }
 
 /// The batch ran to its end, or to where the report asked it to return.
@@ -456,7 +484,7 @@ impl RootModule for Module_Ref {
     abi_stable::declare_root_module_statics! {Module_Ref}
     const BASE_NAME: &'static str = "mycelia";
     const NAME: &'static str = "mycelia";
-    const VERSION_STRINGS: VersionStrings = VersionStrings::new("0.1.0");
+    const VERSION_STRINGS: VersionStrings = VersionStrings::new("1.0.0");
 }
 
 /// What a plugin may ask of its host. Each function takes the host first; those with a turn are valid only during its call.

@@ -50,6 +50,10 @@ pub const fn module<S: Export>() -> Module {
         destroy: destroy::<S>,
         abilities: if S::COMMITS { HAS_COMMIT } else { 0 }
             | if S::SCHEMA > 0 { HAS_STATE } else { 0 },
+        attach: hooks::attach,
+        detach: hooks::detach,
+        holds: hooks::holds,
+        unload: hooks::unload,
     }
 }
 

@@ -117,7 +117,13 @@ impl<S: Export> Setup<S> {
 }
 
 fn manifest<S: Export>() -> Manifest {
-    Manifest::of::<S>(About { name: "", version: "", state: S::SCHEMA, unwinds: true })
+    Manifest::of::<S>(About {
+        name: "",
+        version: "",
+        state: S::SCHEMA,
+        unwinds: true,
+        unloads: false,
+    })
 }
 
 fn set_timers(state: &mut State, manifest: &Manifest) -> Result<()> {

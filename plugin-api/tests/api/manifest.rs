@@ -64,7 +64,8 @@ impl Everything {
     }
 }
 
-const ABOUT: About = About { name: "every-thing", version: "1.2.3-é", state: 7, unwinds: true };
+const ABOUT: About =
+    About { name: "every-thing", version: "1.2.3-é", state: 7, unwinds: true, unloads: true };
 static WRITTEN: [u8; manifest::length::<Everything>(ABOUT)] =
     manifest::bytes::<Everything, _>(ABOUT);
 
@@ -76,13 +77,22 @@ fn hash(route: &ManifestRoute) -> (u64, u64) {
 fn a_manifest_reads_as_it_was_written() {
     let read = Manifest::parse(&WRITTEN).unwrap();
     assert_eq!(read, Manifest::of::<Everything>(ABOUT));
-    assert_eq!((read.abi, read.state, read.unwinds), (ABI_VERSION, 7, true));
+    assert_eq!((read.abi, read.state), (ABI_VERSION, 7));
+    assert!(read.unwinds && read.unloads);
     assert_eq!((read.name.as_str(), read.version.as_str()), ("every-thing", "1.2.3-é"));
     let needs = [("kv:write", "to keep it"), ("kernel:read", "")];
     assert_eq!(
         read.needs,
         needs.map(|(scope, reason)| ManifestNeed { scope: scope.into(), reason: reason.into() })
     );
+}
+
+#[test]
+fn without_its_line_a_library_does_not_unload() {
+    let text = String::from_utf8(WRITTEN.to_vec()).unwrap();
+    let without = text.replace("\nunload\thooks\n", "\n");
+    let read = Manifest::parse(without.as_bytes()).unwrap();
+    assert_eq!(read, Manifest::of::<Everything>(About { unloads: false, ..ABOUT }));
 }
 
 #[test]

@@ -24,3 +24,13 @@ impl Echo {
 }
 
 export_subsystem!(Echo);
+
+#[cfg(test)]
+mod tests {
+    use mycelia_plugin::abi::hooks;
+
+    #[test]
+    fn its_unit_tests_bind_no_hook() {
+        assert!(!hooks::are_bound());
+    }
+}

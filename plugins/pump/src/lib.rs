@@ -86,4 +86,4 @@ impl Pump {
     }
 }
 
-export_subsystem!(Pump);
+export_subsystem!(Pump, allocator = none);
