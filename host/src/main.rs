@@ -2,7 +2,7 @@
 
 use mycelia::{
     cli::{self, Inspected, Seams},
-    loader, run,
+    dev, loader, run,
     runtime::search_path,
 };
 use std::{
@@ -11,7 +11,10 @@ use std::{
 };
 
 fn main() -> ExitCode {
-    cli::main(&Seams { run: run::run, check: run::check, inspect })
+    if let Some(code) = loader::answer_probe() {
+        return code;
+    }
+    cli::main(&Seams { run: run::run, dev: dev::dev, check: run::check, inspect })
 }
 
 fn inspect(library: &Path) -> anyhow::Result<Inspected> {

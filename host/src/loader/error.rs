@@ -1,7 +1,7 @@
 //! What can go wrong on the ladder, step by step; every text is the cause and what to do about it.
 
 use mycelia_plugin::abi::ABI_VERSION;
-use std::{io, path::PathBuf};
+use std::{io, path::PathBuf, time::Duration};
 
 /// Why a plugin was not loaded. The variants are in the order of the steps.
 #[derive(Debug, thiserror::Error)]
@@ -144,6 +144,37 @@ pub enum LoadError {
         /// The file.
         path: PathBuf,
     },
+    /// Its linker was told to keep it in the process.
+    #[error(
+        "{path} was linked with -z nodelete and could never be unloaded; link it without that flag"
+    )]
+    NoDelete {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It shares a symbol with every other library, so the system keeps it in the process.
+    #[error(
+        "{path} defines `{symbol}` as a symbol that is unique in the process, and could never be unloaded; \
+         compile its C++ with -fno-gnu-unique"
+    )]
+    UniqueSymbol {
+        /// The file.
+        path: PathBuf,
+        /// The first such symbol.
+        symbol: String,
+    },
+    /// What it leaves in the process could not be taken back.
+    #[error(
+        "{path} was built without the hooks that let it be unloaded{}; \
+         build it with export_subsystem! of mycelia-plugin {}",
+        bound_outside(*symbol), env!("CARGO_PKG_VERSION")
+    )]
+    NoHooks {
+        /// The file.
+        path: PathBuf,
+        /// A function of the system that it calls instead of a hook.
+        symbol: Option<&'static str>,
+    },
     /// It exports no root module.
     #[error(
         "{path} has a manifest but does not export its functions, `{symbol}`; does a version script hide it?"
@@ -165,6 +196,69 @@ pub enum LoadError {
         path: PathBuf,
         /// What the system says.
         cause: io::Error,
+    },
+    /// No child can be started to try it in, or it ends before it has begun.
+    #[error(
+        "cannot start `{program} probe` to try {path}: {cause}; is it the `mycelia` that belongs to this host?"
+    )]
+    NoProbe {
+        /// The file.
+        path: PathBuf,
+        /// What was to be started.
+        program: PathBuf,
+        /// What the system says, or how it ended.
+        cause: io::Error,
+    },
+    /// The child found what the host would have found when it loads it.
+    #[error(transparent)]
+    Probed(Box<LoadError>),
+    /// The child was ended by a signal.
+    #[error(
+        "{path} ends the process that loads it, with {signal}{said}; \
+         build it again, and look at what it links that runs by itself, such as constructors of C or C++"
+    )]
+    Crashes {
+        /// The file.
+        path: PathBuf,
+        /// The signal's name.
+        signal: String,
+        /// The last line that the child wrote, in brackets, or nothing.
+        said: String,
+    },
+    /// The child called `abort`.
+    #[error(
+        "{path} aborts the process that loads it{said}; \
+         mend what it links that runs by itself, such as constructors of C or C++"
+    )]
+    Aborts {
+        /// The file.
+        path: PathBuf,
+        /// The last line that the child wrote, in brackets, or nothing.
+        said: String,
+    },
+    /// The child ended in order, before it had loaded the library.
+    #[error(
+        "{path} ends the process that loads it, with exit code {code}{said}; \
+         build it again, and look at what it links that runs by itself, such as constructors of C or C++"
+    )]
+    Exits {
+        /// The file.
+        path: PathBuf,
+        /// The exit code.
+        code: i32,
+        /// The last line that the child wrote, in brackets, or nothing.
+        said: String,
+    },
+    /// The child did not end in time.
+    #[error(
+        "{path} was not loaded within {limit:?}; \
+         mend what it links that runs by itself and does not return, such as constructors of C or C++"
+    )]
+    Hangs {
+        /// The file.
+        path: PathBuf,
+        /// How long it was waited for.
+        limit: Duration,
     },
     /// dlopen says no.
     #[error("{path} cannot be loaded; the loader refused it: {cause}")]
@@ -210,7 +304,7 @@ pub enum LoadError {
 }
 
 impl LoadError {
-    /// The step of the ladder at which the file failed: `find`, `read`, `preflight` or `load`.
+    /// The step of the ladder at which the file failed: `find`, `read`, `preflight`, `probe` or `load`.
     pub fn step(&self) -> &'static str {
         use LoadError::*;
         match self {
@@ -220,6 +314,12 @@ impl LoadError {
             | Empty { .. }
             | TooLarge { .. }
             | Changed { .. } => "read",
+            NoProbe { .. }
+            | Probed(_)
+            | Crashes { .. }
+            | Aborts { .. }
+            | Exits { .. }
+            | Hangs { .. } => "probe",
             Stage { .. } | Refused { .. } | Header { .. } | Layout { .. } | RootModule { .. } => {
                 "load"
             }
@@ -234,6 +334,10 @@ impl LoadError {
             LoadError::Empty { .. } | LoadError::Changed { .. } | LoadError::Incomplete { .. }
         )
     }
+}
+
+fn bound_outside(symbol: Option<&str>) -> String {
+    symbol.map_or(String::new(), |symbol| format!(" (it calls the system's `{symbol}`)"))
 }
 
 fn looked(file: &str, folders: &[PathBuf]) -> String {

@@ -1,21 +1,24 @@
 //! Step 1: a file's bytes, read whole and once, so that what was checked is what runs.
 
-use super::LoadError;
+use super::{LoadError, sealed};
 use std::{
     fs::{File, FileType, Metadata, OpenOptions},
     io::{self, Read},
+    mem,
     os::unix::fs::{FileTypeExt, OpenOptionsExt},
-    path::{Path, PathBuf},
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 /// The most bytes that are read; a debug build of a large plugin has a tenth of it.
 const LIMIT: u64 = 1 << 30;
 
-/// The bytes of a file as they were at one moment. Nothing is known of them yet.
+/// The bytes of a file as they were at one moment. Nothing is known of them yet. A clone shares them.
+#[derive(Clone)]
 pub struct Image {
-    pub(super) bytes: Vec<u8>,
-    hash: String,
-    path: PathBuf,
+    bytes: Arc<Buffer>,
+    pub(super) hash: Arc<str>,
+    pub(super) path: Arc<Path>,
 }
 
 impl Image {
@@ -24,6 +27,7 @@ impl Image {
     /// # Errors
     /// Those of the step `read`.
     pub fn read(path: &Path) -> Result<Image, LoadError> {
+        sealed::give_large_blocks_back();
         let (file, before) = open(path)?;
         let bytes = read_all(&file).map_err(|cause| unreadable(path, cause))?;
         let after = file.metadata().map_err(|cause| unreadable(path, cause))?;
@@ -35,8 +39,12 @@ impl Image {
             }
             _ => {}
         }
-        let hash = blake3::hash(&bytes).to_hex().to_string();
-        Ok(Image { bytes, hash, path: path.into() })
+        let hash = blake3::hash(&bytes).to_hex().as_str().into();
+        Ok(Image { bytes: Arc::new(Buffer(bytes)), hash, path: path.into() })
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes.0
     }
 
     /// BLAKE3 of the bytes, in hex.
@@ -76,9 +84,39 @@ fn kind(file: FileType) -> Option<&'static str> {
     }
 }
 
+/// The bytes of an image, kept for the next ones when it is gone: fresh memory for 10 MB costs more than reading them.
+struct Buffer(Vec<u8>);
+
+/// How many are kept: one is being loaded while another is read.
+const SPARES: usize = 2;
+
+/// The largest buffer that is kept.
+const MOST_SPARE: usize = 64 << 20;
+
+static SPARE: Mutex<[Vec<u8>; SPARES]> = Mutex::new([const { Vec::new() }; SPARES]);
+
+fn spare() -> MutexGuard<'static, [Vec<u8>; SPARES]> {
+    SPARE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let mut spare = spare();
+        let smallest = spare.iter_mut().min_by_key(|spare| spare.capacity());
+        let smallest = smallest.expect("there are some");
+        if (smallest.capacity()..=MOST_SPARE).contains(&self.0.capacity()) {
+            mem::swap(smallest, &mut self.0);
+        }
+    }
+}
+
 /// Reads one byte beyond the limit, so that a file that grew over it shows.
 fn read_all(file: &File) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+    let mut bytes =
+        spare().iter_mut().max_by_key(|spare| spare.capacity()).map(mem::take).unwrap_or_default();
+    bytes.clear();
+    // With room for one byte more, so that the end is found without growing.
+    bytes.reserve_exact(file.metadata()?.len().min(LIMIT) as usize + 1);
     file.take(LIMIT + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

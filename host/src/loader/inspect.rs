@@ -56,7 +56,7 @@ pub struct InspectionNeed {
 /// Those of the steps `read` and `preflight`, when it is no complete plugin.
 pub fn inspect(path: &Path) -> Result<Inspection, LoadError> {
     let image = Image::read(path)?;
-    let manifest = preflight::examine(path, &image.bytes)?;
+    let manifest = preflight::examine(path, image.bytes())?;
     Ok(Inspection::new(manifest, image.hash()))
 }
 

@@ -1,72 +1,181 @@
-//! Step 4: the library in the process, its layout checked, its functions at hand.
-#![allow(unsafe_code, reason = "dlopen runs foreign code, and what it gives is typed by us")]
+//! Steps 4 and 6: the library in the process, its functions at hand, and out of the process again.
+#![allow(unsafe_code, reason = "a library is detached and unloaded behind the lock that says when")]
 
-use super::{Checked, LoadError, sealed::Sealed};
-use abi_stable::{
-    StableAbi,
-    abi_stability::abi_checking::{CheckingGlobals, check_layout_compatibility_with_globals},
-    library::{AbiHeaderRef, LibHeader, ROOT_MODULE_LOADER_NAME, ROOT_MODULE_LOADER_NAME_WITH_NUL},
+use super::{
+    Checked, LoadError, Prober,
+    code::{self, Code},
+    elf::Elf,
+    sealed::Sealed,
 };
-use libc::{RTLD_LAZY, RTLD_LOCAL, RTLD_NOLOAD, RTLD_NOW};
-use libloading::os::unix::Library as Handle;
-use mycelia_plugin::abi::{Module_Ref, manifest::Manifest};
-use std::path::{Path, PathBuf};
+use mycelia_plugin::abi::{Holds, Module_Ref, manifest::Manifest};
+use std::{
+    mem,
+    path::Path,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
+
+/// The bytes of a checked plugin where nobody can change them any more. Nothing of it has run in this process.
+pub struct Staged {
+    sealed: Sealed,
+    manifest: Manifest,
+    hash: Arc<str>,
+    path: Arc<Path>,
+}
 
 /// A plugin in this process, whose functions have the layout that the host compiled against.
 ///
-/// Dropping it unmaps the code. Nothing of it may be in use then: no instance, no thread that entered it, no copy of
-/// [`Library::module`]. A Rust library holds on to every thread that ever entered it, and nothing here undoes that,
-/// so the runtime leaks each library that it has entered; only one that was merely loaded can be dropped.
+/// 1. Every thread of the host that has entered it leaves it for good, by [`Library::detach_thread`] or a [`Detacher`].
+/// 2. [`Library::holds`] tells whether threads or destructors of it are left.
+/// 3. [`Library::unload`] takes it out of the process, or gives it back.
+///
+/// One that is dropped instead stays in the process for ever, unless nothing of it was ever entered.
+///
+/// It may be shared and sent: what it gives is plain data and functions that any thread may call, and what ends it takes
+/// the lock that every detaching thread holds.
 pub struct Library {
-    module: Module_Ref,
-    // Before `_sealed`, so that the descriptor is closed after dlclose: while the library is mapped, dlopen answers
-    // the descriptor's path with it, whatever file has got that number.
-    _handle: Handle,
-    _sealed: Sealed,
+    // Before `sealed`, so that the descriptor is closed after dlclose: while the library is mapped, dlopen answers
+    // the descriptor's path with it, whatever file has got that number. Both are there until it is unloaded or leaked.
+    code: Option<Code>,
+    sealed: Option<Sealed>,
+    gate: Arc<Gate>,
+    is_entered: AtomicBool,
     manifest: Manifest,
-    hash: String,
-    path: PathBuf,
+    hash: Arc<str>,
+    path: Arc<Path>,
+}
+
+/// The functions of a library until it is unloaded, which waits for no one: it takes the lock only if it is free.
+struct Gate(RwLock<Option<Module_Ref>>);
+
+/// Lets a thread leave a library that is kept elsewhere.
+#[derive(Clone)]
+pub struct Detacher(Arc<Gate>);
+
+/// What an unload left.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Unloaded {
+    /// Blocks that the library had not freed itself, and which were freed with it.
+    pub blocks_freed: u64,
+    /// Their bytes.
+    pub bytes_freed: u64,
+    /// The system has kept its code, for good or until some thread ends; its place is not used again.
+    pub is_mapped: bool,
 }
 
 impl Checked {
-    /// Loads exactly the bytes that were checked. `label`, such as `kv@1`, names them in the process's maps.
+    /// Seals the bytes that were checked; nothing of them runs yet. `label`, such as `kv@1`, names them in the process's
+    /// maps.
+    ///
+    /// # Errors
+    /// [`LoadError::Stage`].
+    pub fn seal(self, label: &str) -> Result<Staged, LoadError> {
+        let length = Elf::parse(self.path(), self.image.bytes())?.loaded_length()?;
+        let sealed = Sealed::new(label, &self.image.bytes()[..length]);
+        let sealed =
+            sealed.map_err(|cause| LoadError::Stage { path: self.path().into(), cause })?;
+        Ok(self.staged(sealed))
+    }
+
+    pub(super) fn staged(self, sealed: Sealed) -> Staged {
+        Staged { sealed, manifest: self.manifest, hash: self.image.hash, path: self.image.path }
+    }
+
+    /// [Seals](Checked::seal) and [loads](Staged::load) it, without a trial in another process.
+    ///
+    /// # Errors
+    /// Those of the step `load`.
+    pub fn load(self, label: &str) -> Result<Library, LoadError> {
+        self.seal(label)?.load()
+    }
+}
+
+impl Staged {
+    /// Tries these very bytes in a child process, unless `prober` has seen them pass.
+    ///
+    /// # Errors
+    /// Those of the step `probe`.
+    pub fn probe(&self, prober: &Prober) -> Result<(), LoadError> {
+        prober.probe(&self.sealed, &self.hash, &self.path)
+    }
+
+    /// Loads exactly these bytes, and attaches the library to this process.
     ///
     /// This executes code of the library, which can do anything, ending the process included.
     ///
     /// # Errors
     /// Those of the step `load`.
-    pub fn load(self, label: &str) -> Result<Library, LoadError> {
-        let stage = |cause| LoadError::Stage { path: self.path().into(), cause };
-        let sealed = Sealed::new(label, &self.image.bytes).map_err(stage)?;
-        self.load_sealed(sealed)
-    }
-
-    pub(super) fn load_sealed(self, mut sealed: Sealed) -> Result<Library, LoadError> {
-        while is_loaded(&sealed.path()) {
+    pub fn load(self) -> Result<Library, LoadError> {
+        let Staged { mut sealed, manifest, hash, path } = self;
+        // One that dlclose could not unmap, while its descriptor was closed and the number given to another file.
+        while code::is_loaded(&sealed.path()) {
             sealed = sealed
                 .renumber()
-                .map_err(|cause| LoadError::Stage { path: self.path().into(), cause })?;
+                .map_err(|cause| LoadError::Stage { path: path.as_ref().into(), cause })?;
         }
-        // Declared after `sealed`, so that it is dropped before it on the way out, too.
-        let handle = open(&sealed.path(), self.path())?;
+        let code = Code::load(&sealed.path(), &path)?;
         sealed.unlink();
-        let module = module(&handle, self.path())?;
-        let (hash, path) = (self.hash().into(), self.path().into());
         Ok(Library {
-            module,
-            _handle: handle,
-            _sealed: sealed,
-            manifest: self.manifest,
+            gate: Arc::new(Gate(RwLock::new(Some(code.module())))),
+            code: Some(code),
+            sealed: Some(sealed),
+            is_entered: AtomicBool::new(false),
+            manifest,
             hash,
             path,
         })
     }
+
+    /// What the plugin says of itself.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// BLAKE3 of the file's bytes, in hex.
+    pub fn hash(&self) -> &str {
+        &self.hash
+    }
+
+    /// Where the file was read.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
 }
 
 impl Library {
-    /// Its functions, valid until the library is dropped.
+    /// Its functions, valid until the library is unloaded. From here on it counts as entered.
     pub fn module(&self) -> Module_Ref {
-        self.module
+        self.is_entered.store(true, Relaxed);
+        self.code().module()
+    }
+
+    /// What keeps it from being unloaded, and the heap that it has taken.
+    pub fn holds(&self) -> Holds {
+        self.code().holds()
+    }
+
+    /// Runs the thread-local destructors that it left on the calling thread, which must not enter it again and is in no
+    /// call of it now. May be asked on any thread, and more than once.
+    pub fn detach_thread(&self) {
+        self.gate.detach();
+    }
+
+    /// What other threads detach by.
+    pub fn detacher(&self) -> Detacher {
+        Detacher(Arc::clone(&self.gate))
+    }
+
+    /// Takes the library out of the process. Every instance of it must have been destroyed, and no call of it may run.
+    /// Its code is executed once more, to give back what it holds.
+    ///
+    /// # Errors
+    /// The library comes back with what it holds while threads or destructors of it are left, and while a thread is
+    /// detaching.
+    #[expect(clippy::result_large_err, reason = "an unload is rare, and the library comes back")]
+    pub fn unload(mut self) -> Result<Unloaded, (Library, Holds)> {
+        self.end().map_err(|holds| (self, holds))
     }
 
     /// What it says of itself.
@@ -83,61 +192,65 @@ impl Library {
     pub fn path(&self) -> &Path {
         &self.path
     }
-}
 
-/// Whether the process has a library under this very path: one that dlclose could not unmap, while its descriptor was
-/// closed and the number given to another file.
-fn is_loaded(path: &Path) -> bool {
-    // SAFETY: nothing is loaded, so nothing runs; the count that this raises is lowered at once.
-    unsafe { Handle::open(Some(path), RTLD_LAZY | RTLD_NOLOAD) }.is_ok()
-}
+    fn code(&self) -> &Code {
+        self.code.as_ref().expect("a library has its code until it is unloaded")
+    }
 
-pub(super) fn open(sealed: &Path, path: &Path) -> Result<Handle, LoadError> {
-    // SAFETY: loading runs the initialisers of a plugin, which is trusted code, built by the ordinary toolchain.
-    let handle = unsafe { Handle::open(Some(sealed), RTLD_NOW | RTLD_LOCAL) };
-    handle.map_err(|error| {
-        let text = std::error::Error::source(&error).unwrap_or(&error).to_string();
-        LoadError::Refused {
-            path: path.into(),
-            cause: text.replace(&*sealed.to_string_lossy(), "it"),
+    fn end(&mut self) -> Result<Unloaded, Holds> {
+        let holds = self.holds();
+        if holds.threads > 0 || holds.destructors > 0 || !self.gate.close() {
+            return Err(holds);
         }
-    })
+        if let Some(code) = self.code.take() {
+            code.unload();
+        }
+        // While the descriptor is open, its path names this library and no other.
+        let sealed = self.sealed.take();
+        let is_mapped = sealed
+            .as_ref()
+            .is_some_and(|sealed| code::is_loaded(&sealed.path()) || sealed.is_executable_mapped());
+        if is_mapped {
+            mem::forget(sealed);
+        }
+        Ok(Unloaded { blocks_freed: holds.blocks, bytes_freed: holds.bytes, is_mapped })
+    }
 }
 
-/// The root module of a library. Errors are made into text here: they point into the library, which may go.
-fn module(handle: &Handle, path: &Path) -> Result<Module_Ref, LoadError> {
-    let header = header(handle, path)?;
-    check_layout(header)
-        .map_err(|difference| LoadError::Layout { path: path.into(), difference })?;
-    // SAFETY: the layout was checked in the line before.
-    let module = unsafe { header.init_root_module_with_unchecked_layout::<Module_Ref>() };
-    module.map_err(|error| LoadError::RootModule { path: path.into(), cause: error.to_string() })
+impl Drop for Library {
+    fn drop(&mut self) {
+        if self.code.is_none() {
+            return;
+        }
+        if !*self.is_entered.get_mut() {
+            self.detach_thread();
+        }
+        if *self.is_entered.get_mut() || self.end().is_err() {
+            mem::forget((self.code.take(), self.sealed.take()));
+        }
+    }
 }
 
-fn header(handle: &Handle, path: &Path) -> Result<&'static LibHeader, LoadError> {
-    // SAFETY: preflight found an object of a header's size under this name, and `upgrade` compares its magic text.
-    // A symbol can resolve to null, which the option takes up.
-    let symbol = unsafe { handle.get::<Option<AbiHeaderRef>>(ROOT_MODULE_LOADER_NAME_WITH_NUL) };
-    let header = symbol.ok().and_then(|symbol| *symbol);
-    let header = header
-        .ok_or(LoadError::NoRootModule { path: path.into(), symbol: ROOT_MODULE_LOADER_NAME })?;
-    header
-        .upgrade()
-        .map_err(|error| LoadError::Header { path: path.into(), cause: error.to_string() })
+impl Detacher {
+    /// Runs the thread-local destructors that the library left on the calling thread, which must not enter it again and
+    /// is in no call of it now. After the library was unloaded there are none, and nothing happens.
+    pub fn detach(&self) {
+        self.0.detach();
+    }
 }
 
-/// The globals are thrown away: abi_stable's own would keep pointers into the library beyond its life.
-fn check_layout(header: &LibHeader) -> Result<(), String> {
-    let layout = header.layout().ok_or("it was built without one")?;
-    let globals = CheckingGlobals::new();
-    check_layout_compatibility_with_globals(<Module_Ref as StableAbi>::LAYOUT, layout, &globals)
-        .map_err(|errors| summary(&errors.to_string()))
-}
+impl Gate {
+    fn detach(&self) {
+        let module = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(module) = *module {
+            // SAFETY: the library is loaded as long as the lock is held: `close` comes before dlclose. Entering it is what
+            // is unsafe, and whoever does promises that the thread detaches outside of the call.
+            unsafe { code::detach(module) };
+        }
+    }
 
-/// The first differences, in a line: the whole text describes both modules, over pages.
-fn summary(text: &str) -> String {
-    const MOST: usize = 400;
-    let errors = text.find("\nError:").map_or(text, |start| &text[start..]);
-    let words: Vec<&str> = errors.split_whitespace().collect();
-    words.join(" ").chars().take(MOST).collect()
+    /// Whether nobody is detaching now; nobody will from here on.
+    fn close(&self) -> bool {
+        self.0.try_write().is_ok_and(|mut module| module.take().is_some())
+    }
 }

@@ -1,42 +1,49 @@
 //! Step 2: what can be known of a file without executing any of it.
 //!
 //! A half-written or foreign library crashes the loader of the system, and with it the host; so it never gets there.
-//! Every number in the file is taken for a claim: arithmetic is checked, and each range is held against the file's end.
 
-use super::{Image, LoadError};
+use super::{
+    Image, LoadError,
+    dynamic::Dynamic,
+    elf::{Elf, LE, malformed},
+};
 use mycelia_plugin::abi::{
     ABI_VERSION,
     manifest::{Manifest, SECTION},
 };
 use object::{
-    LittleEndian, elf,
-    read::elf::{Dyn, FileHeader, ProgramHeader, SectionHeader, SectionTable, Sym},
+    elf,
+    read::elf::{SectionHeader, Sym},
 };
-use std::{env::consts::ARCH, path::Path};
-
-type Header = elf::FileHeader64<LittleEndian>;
-
-/// The order of bytes, which [`Elf::parse`] has checked.
-const LE: LittleEndian = LittleEndian;
+use std::path::Path;
 
 /// What a plugin exports for its host.
 const ROOT_MODULE: &str = abi_stable::library::ROOT_MODULE_LOADER_NAME;
 
-/// An image that is a complete plugin for this host, as far as its bytes tell.
+/// An image that is a complete plugin for this host, as far as its bytes tell. A clone shares them.
+#[derive(Clone)]
 pub struct Checked {
     pub(super) image: Image,
     pub(super) manifest: Manifest,
 }
 
 impl Image {
-    /// Checks that the image is a complete library for this machine, and a plugin that this host can run.
+    /// Checks that the image is a complete library for this machine, and a plugin that this host can run and unload.
     ///
     /// # Errors
     /// Those of the step `preflight`.
-    pub fn preflight(self) -> Result<Checked, LoadError> {
-        let manifest = examine(self.path(), &self.bytes)?;
-        admit(self.path(), &manifest)?;
-        Ok(Checked { image: self, manifest })
+    pub fn preflight(&self) -> Result<Checked, LoadError> {
+        let manifest = check(self.path(), self.bytes())?;
+        Ok(Checked { image: self.clone(), manifest })
+    }
+
+    /// Checks that the image is all of an ELF file for this machine; one that is not may still be being written, which
+    /// [`LoadError::is_incomplete`] tells. It need not be a plugin.
+    ///
+    /// # Errors
+    /// Those of the step `preflight`.
+    pub fn check_complete(&self) -> Result<(), LoadError> {
+        Elf::parse(self.path(), self.bytes())?.check_complete()
     }
 }
 
@@ -57,18 +64,27 @@ impl Checked {
     }
 }
 
+/// The manifest of a complete plugin that this host can run and unload.
+pub(super) fn check(path: &Path, bytes: &[u8]) -> Result<Manifest, LoadError> {
+    let manifest = examine(path, bytes)?;
+    admit(path, &manifest)?;
+    let dynamic = Dynamic::check(&Elf::parse(path, bytes)?)?;
+    check_hooks(path, &manifest, &dynamic)?;
+    Ok(manifest)
+}
+
 /// The manifest of a complete plugin, whether this host can run it or not.
 pub(super) fn examine(path: &Path, bytes: &[u8]) -> Result<Manifest, LoadError> {
     let elf = Elf::parse(path, bytes)?;
     elf.check_complete()?;
     elf.check_kind()?;
-    let manifest = elf.manifest()?;
-    elf.check_root_module()?;
+    let manifest = manifest(&elf)?;
+    check_root_module(&elf)?;
     Ok(manifest)
 }
 
 /// Whether this host can run it.
-pub(super) fn admit(path: &Path, manifest: &Manifest) -> Result<(), LoadError> {
+fn admit(path: &Path, manifest: &Manifest) -> Result<(), LoadError> {
     match manifest.abi {
         built_for if !is_spoken(built_for) => {
             Err(LoadError::AbiVersion { path: path.into(), built_for })
@@ -78,188 +94,47 @@ pub(super) fn admit(path: &Path, manifest: &Manifest) -> Result<(), LoadError> {
     }
 }
 
+/// Whether the library notes what it leaves in the process: threads, thread-local destructors and pthread keys, whose
+/// functions it would otherwise take from the system.
+fn check_hooks(path: &Path, manifest: &Manifest, dynamic: &Dynamic<'_>) -> Result<(), LoadError> {
+    const HOOKED: [&str; 3] = ["pthread_create", "pthread_key_create", "__cxa_thread_atexit_impl"];
+    let unhooked = HOOKED.into_iter().find(|name| dynamic.imports(name));
+    match manifest.unloads && unhooked.is_none() {
+        true => Ok(()),
+        false => Err(LoadError::NoHooks { path: path.into(), symbol: unhooked }),
+    }
+}
+
 /// A minor version only adds, so an older plugin finds all that it knows.
 fn is_spoken((major, minor): (u16, u16)) -> bool {
     major == ABI_VERSION.0 && minor <= ABI_VERSION.1
 }
 
-/// A file with the header of a 64-bit little-endian ELF for this machine.
-struct Elf<'a> {
-    path: &'a Path,
-    bytes: &'a [u8],
-    header: &'a Header,
+fn manifest(elf: &Elf<'_>) -> Result<Manifest, LoadError> {
+    let (_, section) = (elf.sections()?.section_by_name(LE, SECTION.as_bytes()))
+        .ok_or_else(|| LoadError::NoManifest { path: elf.path.into() })?;
+    let text = section.data(LE, elf.bytes).map_err(|error| malformed(elf.path, error))?;
+    parse_manifest(text).map_err(|fault| match fault {
+        ManifestFault::OtherAbi(built_for) => {
+            LoadError::AbiVersion { path: elf.path.into(), built_for }
+        }
+        ManifestFault::Damaged(what) => LoadError::Manifest { path: elf.path.into(), what },
+    })
 }
 
-impl<'a> Elf<'a> {
-    fn parse(path: &'a Path, bytes: &'a [u8]) -> Result<Self, LoadError> {
-        check_magic(path, bytes)?;
-        let built_for = built_for(bytes).ok_or_else(|| no_header(path, bytes))?;
-        if built_for != ARCH {
-            return Err(LoadError::Architecture { path: path.into(), built_for, host: ARCH });
-        }
-        if bytes.len() < size_of::<Header>() {
-            return Err(no_header(path, bytes));
-        }
-        let header = Header::parse(bytes).map_err(|error| malformed(path, error))?;
-        Ok(Elf { path, bytes, header })
+fn check_root_module(elf: &Elf<'_>) -> Result<(), LoadError> {
+    let symbols = elf.sections()?.symbols(LE, elf.bytes, elf::SHT_DYNSYM);
+    let symbols = symbols.map_err(|error| malformed(elf.path, error))?;
+    let is_exported = symbols.iter().any(|symbol| {
+        symbol.name(LE, symbols.strings()) == Ok(ROOT_MODULE.as_bytes())
+            && symbol.st_type() == elf::STT_OBJECT
+            && symbol.st_shndx(LE) != elf::SHN_UNDEF
+            && symbol.st_size(LE) >= size_of::<abi_stable::library::AbiHeader>() as u64
+    });
+    match is_exported {
+        true => Ok(()),
+        false => Err(LoadError::NoRootModule { path: elf.path.into(), symbol: ROOT_MODULE }),
     }
-
-    /// Everything that the headers name lies within the file. More may follow it.
-    fn check_complete(&self) -> Result<(), LoadError> {
-        for segment in self.segments()? {
-            let (start, size) = segment.file_range(LE);
-            self.check_range("a segment ends", start, size)?;
-        }
-        for (start, size) in self.sections()?.iter().filter_map(|section| section.file_range(LE)) {
-            self.check_range("a section ends", start, size)?;
-        }
-        Ok(())
-    }
-
-    fn check_range(&self, what: &str, start: u64, size: u64) -> Result<(), LoadError> {
-        let length = self.bytes.len() as u64;
-        match start.checked_add(size) {
-            Some(end) if end <= length => Ok(()),
-            Some(end) => Err(LoadError::Incomplete {
-                path: self.path.into(),
-                what: format!("{what} at byte {end} of {length}"),
-            }),
-            None => Err(malformed(self.path, format!("{what} beyond any file"))),
-        }
-    }
-
-    fn segments(&self) -> Result<&'a [elf::ProgramHeader64<LittleEndian>], LoadError> {
-        let count =
-            self.header.phnum(LE, self.bytes).map_err(|error| malformed(self.path, error))?;
-        let size = u64::from(count) * size_of::<elf::ProgramHeader64<LittleEndian>>() as u64;
-        self.check_range("the program headers end", self.header.e_phoff(LE), size)?;
-        self.header.program_headers(LE, self.bytes).map_err(|error| malformed(self.path, error))
-    }
-
-    fn sections(&self) -> Result<SectionTable<'a, Header>, LoadError> {
-        const EACH: u64 = size_of::<elf::SectionHeader64<LittleEndian>>() as u64;
-        let start = self.header.e_shoff(LE);
-        // The count itself may lie in the first of them.
-        self.check_range("the section headers end", start, if start == 0 { 0 } else { EACH })?;
-        let count =
-            self.header.shnum(LE, self.bytes).map_err(|error| malformed(self.path, error))?;
-        self.check_range("the section headers end", start, u64::from(count) * EACH)?;
-        self.header.sections(LE, self.bytes).map_err(|error| malformed(self.path, error))
-    }
-
-    /// It is something to dlopen. Position-independent executables are of the libraries' type and have a flag.
-    fn check_kind(&self) -> Result<(), LoadError> {
-        let kind = match self.header.e_type(LE) {
-            elf::ET_DYN => match self.dynamic_flags()? {
-                None => "a library without a dynamic section",
-                Some(flags) if flags & elf::DF_1_PIE.0 != 0 => "an executable",
-                Some(_) => return Ok(()),
-            },
-            elf::ET_EXEC => "an executable",
-            elf::ET_REL => "an object file",
-            elf::ET_CORE => "a core dump",
-            _ => "an ELF file of an unknown type",
-        };
-        Err(LoadError::NotALibrary { path: self.path.into(), kind })
-    }
-
-    /// `DT_FLAGS_1`, 0 if it has none; nothing if there is no dynamic section.
-    fn dynamic_flags(&self) -> Result<Option<u64>, LoadError> {
-        for segment in self.segments()? {
-            if let Some(entries) =
-                segment.dynamic(LE, self.bytes).map_err(|error| malformed(self.path, error))?
-            {
-                let flags = entries.iter().find(|entry| entry.d_tag(LE) == elf::DT_FLAGS_1);
-                return Ok(Some(flags.map_or(0, |entry| entry.d_val(LE))));
-            }
-        }
-        Ok(None)
-    }
-
-    fn manifest(&self) -> Result<Manifest, LoadError> {
-        let (_, section) = (self.sections()?.section_by_name(LE, SECTION.as_bytes()))
-            .ok_or_else(|| LoadError::NoManifest { path: self.path.into() })?;
-        let text = section.data(LE, self.bytes).map_err(|error| malformed(self.path, error))?;
-        parse_manifest(text).map_err(|fault| match fault {
-            ManifestFault::OtherAbi(built_for) => {
-                LoadError::AbiVersion { path: self.path.into(), built_for }
-            }
-            ManifestFault::Damaged(what) => LoadError::Manifest { path: self.path.into(), what },
-        })
-    }
-
-    fn check_root_module(&self) -> Result<(), LoadError> {
-        let symbols = self.sections()?.symbols(LE, self.bytes, elf::SHT_DYNSYM);
-        let symbols = symbols.map_err(|error| malformed(self.path, error))?;
-        let is_exported = symbols.iter().any(|symbol| {
-            symbol.name(LE, symbols.strings()) == Ok(ROOT_MODULE.as_bytes())
-                && symbol.st_type() == elf::STT_OBJECT
-                && symbol.st_shndx(LE) != elf::SHN_UNDEF
-                && symbol.st_size(LE) >= size_of::<abi_stable::library::AbiHeader>() as u64
-        });
-        match is_exported {
-            true => Ok(()),
-            false => Err(LoadError::NoRootModule { path: self.path.into(), symbol: ROOT_MODULE }),
-        }
-    }
-}
-
-fn malformed(path: &Path, what: impl ToString) -> LoadError {
-    LoadError::Malformed { path: path.into(), what: what.to_string() }
-}
-
-fn no_header(path: &Path, bytes: &[u8]) -> LoadError {
-    let what = format!("its header ends at byte {} of {}", size_of::<Header>(), bytes.len());
-    LoadError::Incomplete { path: path.into(), what }
-}
-
-fn check_magic(path: &Path, bytes: &[u8]) -> Result<(), LoadError> {
-    let magic = &bytes[..bytes.len().min(elf::ELFMAG.len())];
-    match () {
-        () if magic.is_empty() => Err(LoadError::Empty { path: path.into() }),
-        () if elf::ELFMAG.starts_with(magic) => Ok(()),
-        // Some linkers write the header last.
-        () if magic.iter().all(|&byte| byte == 0) => Err(LoadError::Incomplete {
-            path: path.into(),
-            what: "its header is still blank".into(),
-        }),
-        () if is_text(bytes) => Err(LoadError::Text { path: path.into() }),
-        () => Err(LoadError::NotElf { path: path.into() }),
-    }
-}
-
-/// Whether the beginning reads as text.
-fn is_text(bytes: &[u8]) -> bool {
-    let beginning = &bytes[..bytes.len().min(512)];
-    let is_utf8 = match std::str::from_utf8(beginning) {
-        Ok(_) => true,
-        // The last character may be cut.
-        Err(error) => error.error_len().is_none(),
-    };
-    is_utf8 && !beginning.iter().any(|byte| byte.is_ascii_control() && !byte.is_ascii_whitespace())
-}
-
-/// The machine of an ELF file as rustc names it, if the header reaches that far.
-fn built_for(bytes: &[u8]) -> Option<String> {
-    let (&class, &order) = (bytes.get(4)?, bytes.get(5)?);
-    let machine = bytes.get(18..20)?.try_into().ok()?;
-    let (machine, is_little) = match elf::DataEncoding(order) {
-        elf::ELFDATA2MSB => (u16::from_be_bytes(machine), false),
-        _ => (u16::from_le_bytes(machine), true),
-    };
-    let bits = if elf::FileClass(class) == elf::ELFCLASS64 { 64 } else { 32 };
-    let name = match (elf::Machine(machine), bits, is_little) {
-        (elf::EM_X86_64, 64, true) => "x86_64",
-        (elf::EM_386, 32, true) => "x86",
-        (elf::EM_AARCH64, 64, true) => "aarch64",
-        (elf::EM_ARM, 32, true) => "arm",
-        (elf::EM_RISCV, 64, true) => "riscv64",
-        (elf::EM_PPC64, 64, _) => "powerpc64",
-        (elf::EM_S390, 64, false) => "s390x",
-        (elf::EM_LOONGARCH, 64, true) => "loongarch64",
-        _ => return Some(format!("another machine ({bits}-bit, number {machine})")),
-    };
-    Some(name.into())
 }
 
 enum ManifestFault {

@@ -6,14 +6,16 @@
 
 use std::{
     ffi::CString,
-    fs::{File, OpenOptions, Permissions},
+    fs::{self, File, OpenOptions, Permissions},
     io::{self, ErrorKind, Write},
     os::{
         fd::{AsRawFd, FromRawFd},
-        unix::fs::{OpenOptionsExt, PermissionsExt},
+        unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     },
-    path::PathBuf,
+    path::{Path, PathBuf},
+    process::Stdio,
     ptr,
+    sync::Once,
 };
 use tempfile::TempDir;
 
@@ -73,6 +75,37 @@ impl Sealed {
         }
     }
 
+    /// What a child gets as its standard input, and what it is told to load: the very same memory, or the file.
+    pub fn for_child(&self) -> io::Result<(Stdio, Option<&Path>)> {
+        match self {
+            Sealed::Memory(memory) => Ok((memory.try_clone()?.into(), None)),
+            Sealed::File { path, .. } => Ok((Stdio::null(), Some(path))),
+        }
+    }
+
+    /// Whether code of it is mapped in this process. Other mappings of it do not count: symbolising a backtrace leaves some.
+    pub fn is_executable_mapped(&self) -> bool {
+        // What cannot be looked up is taken for mapped.
+        let Ok(maps) = fs::read_to_string("/proc/self/maps") else { return true };
+        let mut executable = maps.lines().filter(|line| {
+            line.split_whitespace().nth(1).is_some_and(|permissions| permissions.contains('x'))
+        });
+        match self {
+            Sealed::Memory(memory) => memory.metadata().map_or(true, |metadata| {
+                let device = metadata.dev();
+                let device = format!("{:02x}:{:02x}", libc::major(device), libc::minor(device));
+                let inode = metadata.ino().to_string();
+                executable
+                    .any(|line| line.split_whitespace().skip(3).take(2).eq([&*device, &*inode]))
+            }),
+            // The device of a file in the maps is another than its own in some file systems; the name is unique.
+            Sealed::File { path, .. } => {
+                let name = path.to_string_lossy();
+                executable.any(|line| line.trim_end_matches(" (deleted)").ends_with(&*name))
+            }
+        }
+    }
+
     /// Takes the file's name away, which only dlopen needs.
     pub fn unlink(&mut self) {
         if let Sealed::File { folder, .. } = self {
@@ -89,6 +122,16 @@ impl Sealed {
         // SAFETY: the system just made it, for us.
         Ok(Sealed::Memory(unsafe { File::from_raw_fd(copy) }))
     }
+}
+
+/// Has blocks of a megabyte and more mapped apart, for the whole process.
+///
+/// Once such a block was freed, glibc takes the next ones from its arenas, which libraries of many megabytes then leave
+/// full of holes: 10 KB of memory a reload were measured.
+pub(super) fn give_large_blocks_back() {
+    static ONCE: Once = Once::new();
+    // SAFETY: it only sets a parameter of the allocator, which takes it at any time.
+    ONCE.call_once(|| _ = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 20) });
 }
 
 fn create_memory(label: &str) -> io::Result<File> {

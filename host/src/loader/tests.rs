@@ -1,6 +1,6 @@
 //! The ladder with real plugins, which cargo leaves beside the test's own executable, and with files that are none.
 
-use super::{preflight::examine, sealed::Sealed, *};
+use super::{sealed::Sealed, *};
 use mycelia_plugin::abi::{HAS_STATE, manifest::MAGIC};
 use object::{LittleEndian as LE, elf, read::elf::*};
 use std::{
@@ -13,11 +13,15 @@ use std::{
 };
 use tempfile::TempDir;
 
+mod dynamic;
+
 type Header = elf::FileHeader64<LE>;
 
 const _: () = {
     const fn is_shared<T: Send + Sync>() {}
     is_shared::<Library>();
+    is_shared::<Detacher>();
+    is_shared::<Prober>();
 };
 
 fn plugin(name: &str) -> PathBuf {
@@ -83,11 +87,28 @@ fn places(bytes: &[u8], text: &[u8]) -> impl Iterator<Item = usize> {
         .map(|(place, _)| place)
 }
 
-/// Where the file has what preflight reads: its headers, and the sections of this kind.
+/// The sections that preflight reads, and those that the system's loader reads, which must not reach it damaged.
+const READ: [&str; 13] = [
+    ".mycelia",
+    ".shstrtab",
+    ".dynsym",
+    ".dynstr",
+    ".dynamic",
+    ".gnu.hash",
+    ".gnu.version",
+    ".gnu.version_r",
+    ".rela.dyn",
+    ".rela.plt",
+    ".init_array",
+    ".fini_array",
+    ".note.gnu.build-id",
+];
+
+/// Where the file has its headers and those sections.
 fn read_by_preflight(bytes: &[u8]) -> Vec<Range<usize>> {
     let header = Header::parse(bytes).unwrap();
     let sections = header.sections(LE, bytes).unwrap();
-    let names = [".mycelia", ".dynsym", ".dynstr", ".dynamic", ".shstrtab"].map(str::as_bytes);
+    let names = READ.map(str::as_bytes);
     let range = |start: u64, size: u64| start as usize..(start + size) as usize;
     let read = sections
         .iter()
@@ -174,7 +195,7 @@ fn a_path_that_dlopen_answers_with_an_older_library_is_passed_over() {
     // A system that executes no memory has no such paths.
     let Ok(older) = Sealed::in_memory("older@1", &echo()) else { return };
     let taken = older.path();
-    let _mapped = library::open(&taken, Path::new("older")).unwrap();
+    let _mapped = code::open(&taken, Path::new("older")).unwrap();
     drop(older);
     let counter = plugin("mycelia_counter");
     // Other tests open files meanwhile, so the number may be free only later, or never.
@@ -189,7 +210,7 @@ fn a_path_that_dlopen_answers_with_an_older_library_is_passed_over() {
         }
     });
     let Some(again) = again else { return };
-    let newer = Image::read(&counter).unwrap().preflight().unwrap().load_sealed(again).unwrap();
+    let newer = Image::read(&counter).unwrap().preflight().unwrap().staged(again).load().unwrap();
     assert_eq!(newer.module().abilities(), HAS_STATE);
 }
 
@@ -199,9 +220,30 @@ fn a_file_serves_where_memory_is_not_executed() {
     let (file, folder) = (sealed.path(), sealed.path().parent().unwrap().to_owned());
     assert_eq!(file.file_name().unwrap(), "kv_1@1.so");
     let checked = Image::read(&plugin("mycelia_echo")).unwrap().preflight().unwrap();
-    let library = checked.load_sealed(sealed).unwrap();
+    let library = checked.staged(sealed).load().unwrap();
     assert_eq!(library.module().abilities(), 0);
     assert!(!file.exists() && !folder.exists());
+}
+
+#[test]
+fn a_child_gets_the_memory_or_the_path_of_the_file() {
+    let sealed = Sealed::in_file("file@1", &echo()).unwrap();
+    assert_eq!(sealed.for_child().unwrap().1, Some(&*sealed.path()));
+    if let Ok(sealed) = Sealed::in_memory("memory@1", &echo()) {
+        assert!(sealed.for_child().unwrap().1.is_none());
+    }
+}
+
+#[test]
+fn an_unloaded_library_is_not_mapped_and_a_loaded_one_is() {
+    for sealed in [Sealed::in_memory("maps@1", &echo()), Sealed::in_file("maps@1", &echo())] {
+        let Ok(sealed) = sealed else { continue };
+        assert!(!sealed.is_executable_mapped());
+        let code = code::Code::load(&sealed.path(), Path::new("lib.so")).unwrap();
+        assert!(sealed.is_executable_mapped() && code::is_loaded(&sealed.path()));
+        code.unload();
+        assert!(!sealed.is_executable_mapped() && !code::is_loaded(&sealed.path()));
+    }
 }
 
 #[test]
@@ -209,7 +251,7 @@ fn a_file_that_is_refused_is_removed() {
     let sealed = Sealed::in_file("bad@1", b"no library").unwrap();
     let folder = sealed.path().parent().unwrap().to_owned();
     let checked = Image::read(&plugin("mycelia_echo")).unwrap().preflight().unwrap();
-    assert_eq!(checked.load_sealed(sealed).map(drop).unwrap_err().step(), "load");
+    assert_eq!(checked.staged(sealed).load().map(drop).unwrap_err().step(), "load");
     assert!(!folder.exists());
 }
 
@@ -296,18 +338,23 @@ fn a_library_that_is_no_plugin_is_refused() {
 #[test]
 fn a_manifest_decides() {
     let with_abi =
-        |version: &str| patched(&format!("{MAGIC}\t0\t1\n"), &format!("{MAGIC}\t{version}\n"));
+        |version: &str| patched(&format!("{MAGIC}\t1\t0\n"), &format!("{MAGIC}\t{version}\n"));
     let built = "FILE was built for ABI";
     check(
-        &with_abi("0\t9"),
+        &with_abi("1\t9"),
         "preflight",
-        &format!("{built} 0.9, this host speaks 0.1; build it with mycelia-plugin 0.1"),
+        &format!("{built} 1.9, this host speaks 1.0; build it with mycelia-plugin 0.1"),
     );
-    check(&with_abi("1\t0"), "preflight", &format!("{built} 1.0, this host speaks 0.1"));
+    check(&with_abi("0\t1"), "preflight", &format!("{built} 0.1, this host speaks 1.0"));
     check(
         &patched("panic\tunwind", "panic\tabort\0"),
         "preflight",
         "panic = \"abort\" and cannot be contained; build it",
+    );
+    check(
+        &patched("unload\thooks", "unload\tnever"),
+        "preflight",
+        "FILE was built without the hooks that let it be unloaded; build it with export_subsystem! of",
     );
     check(
         &patched(MAGIC, "mycelia-manifesT"),
@@ -328,18 +375,11 @@ fn a_manifest_decides() {
 }
 
 #[test]
-fn an_older_minor_of_the_abi_is_loaded() {
-    let older = patched(&format!("{MAGIC}\t0\t1\n"), &format!("{MAGIC}\t0\t0\n"));
-    let folder = folder_with(&[("lib.so", &older)]);
-    assert_eq!(load(&folder.path().join("lib.so")).manifest().abi, (0, 0));
-}
-
-#[test]
 fn a_later_abi_with_another_manifest_is_told_as_such() {
-    let mut bytes = patched(&format!("{MAGIC}\t0\t1\n"), &format!("{MAGIC}\t2\t0\n"));
+    let mut bytes = patched(&format!("{MAGIC}\t1\t0\n"), &format!("{MAGIC}\t2\t0\n"));
     let place = places(&bytes, b"\nend\n").next().unwrap();
     bytes[place + 1] = b'x';
-    check(&bytes, "preflight", "FILE was built for ABI 2.0, this host speaks 0.1");
+    check(&bytes, "preflight", "FILE was built for ABI 2.0, this host speaks 1.0");
 }
 
 #[test]
@@ -373,11 +413,14 @@ fn another_layout_under_the_same_version_is_refused() {
 fn every_truncation_is_refused_as_incomplete() {
     let (path, bytes) = (Path::new("lib.so"), echo());
     for part in 1..200 {
-        let error = examine(path, &bytes[..bytes.len() * part / 200]).expect_err("it is cut");
+        let error =
+            preflight::check(path, &bytes[..bytes.len() * part / 200]).expect_err("it is cut");
         assert!(error.is_incomplete(), "at {part}/200: {error}");
     }
-    assert!(examine(path, &bytes[..bytes.len() - 1]).is_err_and(|error| error.is_incomplete()));
-    assert!(examine(path, &[&bytes, &b"more"[..]].concat()).is_ok());
+    assert!(
+        preflight::check(path, &bytes[..bytes.len() - 1]).is_err_and(|error| error.is_incomplete())
+    );
+    assert!(preflight::check(path, &[&bytes, &b"more"[..]].concat()).is_ok());
 }
 
 #[test]
@@ -389,10 +432,10 @@ fn flipped_bytes_never_panic() {
         let range = &ranges[number(ranges.len())];
         let place = range.start + number(range.len());
         let old = std::mem::replace(&mut bytes[place], number(256) as u8);
-        refused += usize::from(examine(path, &bytes).is_err());
+        refused += usize::from(preflight::check(path, &bytes).is_err());
         bytes[place] = old;
     }
-    assert!(examine(path, &bytes).is_ok());
+    assert!(preflight::check(path, &bytes).is_ok());
     assert!((200..2_000).contains(&refused), "{refused} were refused");
 }
 
@@ -406,7 +449,7 @@ fn many_flipped_bytes_never_panic() {
                 bytes[range.start + number(range.len())] = [0, 0xff, 0x80, 1][number(4)];
             }
         }
-        let _ = examine(path, &bytes);
+        let _ = preflight::check(path, &bytes);
         for range in &ranges {
             bytes[range.clone()].copy_from_slice(&good[range.clone()]);
         }
@@ -480,7 +523,7 @@ fn inspect_tells_what_a_library_says() {
     assert_eq!(
         serde_json::to_string(&inspection).unwrap(),
         format!(
-            r#"{{"name":"mycelia-echo","version":"{version}","abi":"0.1","hash":"{hash}",{}{}}}"#,
+            r#"{{"name":"mycelia-echo","version":"{version}","abi":"1.0","hash":"{hash}",{}{}}}"#,
             r#""routes":[{"pattern":"","scope":null},{"pattern":"{*path}","scope":null}],"#,
             r#""needs":[],"state_schema":0,"panic":"unwind""#
         )
@@ -488,7 +531,7 @@ fn inspect_tells_what_a_library_says() {
     assert_eq!(
         inspection.to_text(),
         format!(
-            "mycelia-echo {version}\n  abi    0.1\n  hash   {hash}\n  state  none\n  panic  unwind\n\
+            "mycelia-echo {version}\n  abi    1.0\n  hash   {hash}\n  state  none\n  panic  unwind\n\
              routes\n  (empty)  -\n  {{*path}}  -\n"
         )
     );
@@ -510,7 +553,7 @@ fn a_table_is_safe_for_a_terminal() {
     let inspection = Inspection {
         name: "evil\x1b[2J".into(),
         version: "1.0.0".into(),
-        abi: "0.1".into(),
+        abi: "1.0".into(),
         hash: "ab".into(),
         routes: vec![
             route("add/{name}", Some("write"), "to count"),
@@ -524,7 +567,7 @@ fn a_table_is_safe_for_a_terminal() {
         panic: "unwind",
     };
     let text = "evil\u{fffd}[2J 1.0.0
-  abi    0.1
+  abi    1.0
   hash   ab
   state  schema 2
   panic  unwind
