@@ -2,16 +2,25 @@
 //!
 //! What a single message does is in its path; what an instance does is in its config and, where a test changes its mind,
 //! in files of its data folder. A `burst` or `ask` takes the path to send to as its body, up to the number it appends.
+//! What a build does is in its stamp.
 #![forbid(unsafe_code)]
 
 mod gate;
+mod leftovers;
+mod sequence;
 mod shapes;
+mod stamp;
+mod state;
 
 use gate::Gates;
+use leftovers::Threads;
 use mycelia_plugin::prelude::*;
 use shapes::{Circle, Square};
+use stamp::Stamp;
+use state::{Ballast, Kept};
 use std::{
     collections::BTreeMap,
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError, mpsc},
     time::Duration,
 };
@@ -28,6 +37,10 @@ pub struct Settings {
     stop: Fault,
     /// A `note` with this number panics.
     panic_on: Option<u64>,
+    /// The absolute path of a file that ends whatever the build's stamp lets hang.
+    release: Option<PathBuf>,
+    /// Bytes that the first start adds to the state.
+    ballast: usize,
 }
 
 /// How something goes wrong.
@@ -58,14 +71,12 @@ type Waiting = Responder<u64>;
 /// The subsystem.
 pub struct Faulty {
     settings: Settings,
+    stamp: Stamp,
     gates: Gates,
-    notes: Vec<u64>,
-    outcomes: Vec<(u64, String)>,
-    ticks: u64,
-    later: BTreeMap<u64, Waiting>,
-    kept: Vec<Waiting>,
+    kept: Kept,
     answerer: Option<mpsc::Sender<Waiting>>,
     outside: Arc<Mutex<Tally>>,
+    threads: Threads,
 }
 
 impl Subsystem for Faulty {
@@ -109,6 +120,12 @@ impl Subsystem for Faulty {
         on("area", Self::area),
         on("send_square", Self::send_square),
         on("ask_circle", Self::ask_circle),
+        // What a reload must not lose.
+        on("build", Self::build),
+        on("sequence/{sender}", Self::sequence),
+        on("count/{sender}", Self::count),
+        on("sequences", Self::sequences),
+        on("total", Self::total),
         on("guarded/{number}", Self::guarded).scope("use", "to be tested"),
         on("caller", Self::caller),
         on("log/{level}", Self::log),
@@ -120,31 +137,36 @@ impl Subsystem for Faulty {
     const NEEDS: &'static [Need] = &[need("guard:use", "to be denied, or not")];
 
     fn create(settings: Settings) -> Result<Self> {
+        let stamp = Stamp::read(settings.release.clone())?;
+        stamp.happen("create")?;
         settings.create.happen("create")?;
         Ok(Faulty {
             settings,
+            stamp,
             gates: Gates::default(),
-            notes: Vec::new(),
-            outcomes: Vec::new(),
-            ticks: 0,
-            later: BTreeMap::new(),
-            kept: Vec::new(),
+            kept: Kept::default(),
             answerer: None,
             outside: Arc::default(),
+            threads: Threads::default(),
         })
     }
 
     fn start(&mut self, ctx: &mut Context) -> Result<()> {
+        self.stamp.happen("start")?;
         self.settings.start.happen("start")?;
         self.gates = Gates::of(ctx.data()?);
         if self.gates.is_open("no_start") {
             return Err(Error::failed("`start` fails as long as the file `no_start` is there"));
         }
+        if self.kept.ballast.is_empty() {
+            self.kept.ballast = Ballast::of(self.settings.ballast);
+        }
+        self.threads = Threads::start(self.stamp.threads());
         let (answerer, requests) = mpsc::channel::<Waiting>();
         self.answerer = Some(answerer);
         ctx.spawn("answerer", move |_, stop| {
             while !stop.is_raised() {
-                if let Ok(request) = requests.recv_timeout(Duration::from_millis(5)) {
+                if let Ok(request) = requests.recv_timeout(Duration::from_millis(1)) {
                     request.answer(1);
                 }
             }
@@ -153,23 +175,37 @@ impl Subsystem for Faulty {
     }
 
     fn stop(&mut self, _: &mut Context) -> Result<()> {
+        self.threads = Threads::default();
+        self.stamp.happen("stop")?;
         self.settings.stop.happen("stop")
     }
 }
 
+impl Drop for Faulty {
+    fn drop(&mut self) {
+        // No stamp lets a drop fail, so there is no error.
+        let _ = self.stamp.happen("drop");
+    }
+}
+
 impl Faulty {
+    fn build(&mut self) -> Result<String> {
+        Ok(self.stamp.text().into())
+    }
+
     fn note(&mut self, number: Param<u64>) -> Result<u64> {
+        self.stamp.arrive();
         assert!(
             self.settings.panic_on != Some(number.0),
             "note {} panics as it was told to",
             number.0
         );
-        self.notes.push(number.0);
+        self.kept.notes.push(number.0);
         Ok(number.0)
     }
 
     fn noted(&mut self) -> Result<Vec<u64>> {
-        Ok(self.notes.clone())
+        Ok(self.kept.notes.clone())
     }
 
     /// Keeps its worker until the gate is open.
@@ -223,24 +259,26 @@ impl Faulty {
         number: Param<u64>,
         responder: Waiting,
     ) -> Result<()> {
-        self.later.insert(number.0, responder);
+        self.stamp.arrive();
+        self.kept.later.insert(number.0, responder);
         ctx.after(Duration::from_millis(delay.0), format!("due/{}", number.0), &())
     }
 
     fn due(&mut self, number: Param<u64>) -> Result<()> {
-        let responder = self.later.remove(&number.0);
+        let responder = self.kept.later.remove(&number.0);
         responder.ok_or_else(|| Error::not_found("nothing is due"))?.answer(number.0);
         Ok(())
     }
 
     fn keep(&mut self, responder: Waiting) -> Result<()> {
-        self.kept.push(responder);
+        self.stamp.arrive();
+        self.kept.waiting.push(responder);
         Ok(())
     }
 
     /// Answers what was kept, and with how many those were.
     fn answer_kept(&mut self) -> Result<u64> {
-        let kept = std::mem::take(&mut self.kept);
+        let kept = std::mem::take(&mut self.kept.waiting);
         Ok(kept.into_iter().map(|responder| responder.answer(2)).count() as u64)
     }
 
@@ -255,6 +293,7 @@ impl Faulty {
     }
 
     fn burst(&mut self, ctx: &mut Context, count: Param<u64>, to: Raw) -> Result<Tally> {
+        self.stamp.arrive();
         Ok(self.send_all(ctx, count.0, text(&to)?))
     }
 
@@ -288,6 +327,7 @@ impl Faulty {
     }
 
     fn ask(&mut self, ctx: &mut Context, count: Param<u64>, to: Raw) -> Result<Tally> {
+        self.stamp.arrive();
         Ok(self.ask_all(ctx, count.0, text(&to)?, Duration::ZERO))
     }
 
@@ -311,14 +351,15 @@ impl Faulty {
     }
 
     fn outcome(&mut self, number: Param<u64>, outcome: Outcome<Raw>) -> Result<()> {
-        self.outcomes
+        self.kept
+            .outcomes
             .push((number.0, outcome.0.err().map_or("ok".into(), |error| in_words(&error))));
         Ok(())
     }
 
     /// Numbers and words of the outcomes that came, in their order.
     fn outcomes(&mut self) -> Result<Vec<(u64, String)>> {
-        Ok(self.outcomes.clone())
+        Ok(self.kept.outcomes.clone())
     }
 
     fn after(&mut self, ctx: &mut Context, delay: Param<u64>, number: Param<u64>) -> Result<()> {
@@ -335,15 +376,16 @@ impl Faulty {
     }
 
     fn tick(&mut self) -> Result<()> {
-        self.ticks += 1;
+        self.kept.ticks += 1;
         Ok(())
     }
 
     fn ticks(&mut self) -> Result<u64> {
-        Ok(self.ticks)
+        Ok(self.kept.ticks)
     }
 
     fn length(&mut self, body: Raw) -> Result<u64> {
+        self.stamp.arrive();
         Ok(body.len() as u64)
     }
 
@@ -369,7 +411,7 @@ impl Faulty {
     }
 
     fn outcome_of_area(&mut self, outcome: Outcome<u64>) -> Result<()> {
-        self.outcomes.push((outcome.0?, "area".into()));
+        self.kept.outcomes.push((outcome.0?, "area".into()));
         Ok(())
     }
 
@@ -403,4 +445,4 @@ fn in_words(error: &Error) -> String {
     format!("{} {}", error.code.word(), error.handled.word())
 }
 
-export_subsystem!(Faulty);
+export_subsystem!(Faulty, state = Kept);
