@@ -1,6 +1,6 @@
 //! What the command line and the control server may do with a running host.
 
-use crate::status::Status;
+use crate::{report::ReloadReport, status::Status};
 use mycelia_plugin::Error;
 use std::time::Duration;
 
@@ -15,6 +15,9 @@ pub struct OperatorReply {
 
 /// What happens with the outcome of a request.
 pub type Done = Box<dyn FnOnce(Result<OperatorReply, Error>) + Send>;
+
+/// What happens with the outcome of a reload: a report, or why the old build serves on.
+pub type ReloadDone = Box<dyn FnOnce(Result<ReloadReport, Error>) + Send>;
 
 /// A running host, as its operator sees it. Its sender is `operator`, its bodies come from the edge.
 pub trait Operator: Send + Sync {
@@ -32,6 +35,9 @@ pub trait Operator: Send + Sync {
 
     /// Sends a request; `done` is called exactly once, by the deadline at the latest, perhaps before this returns.
     fn ask(&self, path: &str, body: &[u8], within: Option<Duration>, done: Done);
+
+    /// Puts what is in a subsystem's file in place of what serves; `done` is called exactly once with what became of it.
+    fn reload(&self, name: &str, done: ReloadDone);
 
     /// Begins an orderly stop.
     fn stop(&self);
@@ -53,6 +59,10 @@ impl<O: Operator> Operator for &'static O {
 
     fn ask(&self, path: &str, body: &[u8], within: Option<Duration>, done: Done) {
         (**self).ask(path, body, within, done);
+    }
+
+    fn reload(&self, name: &str, done: ReloadDone) {
+        (**self).reload(name, done);
     }
 
     fn stop(&self) {

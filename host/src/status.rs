@@ -14,6 +14,9 @@ pub struct Status {
     pub subsystems: BTreeMap<String, SubsystemStatus>,
     /// Generations that are no longer served and not yet unloaded.
     pub retained_generations: Vec<RetainedGeneration>,
+    /// Whether the config file no longer says what the host was started with; a restart takes it up.
+    #[serde(default)]
+    pub config_changed: bool,
     /// Resident memory of the process.
     pub memory_rss_bytes: u64,
 }

@@ -94,9 +94,12 @@ pub(super) static SUBSYSTEM: Group = Group {
         ),
         field(
             "on_reload",
-            "Keep, Reset, or RefuseIfLost: what becomes of the state. No effect yet.",
+            "Keep hands the state on, and refuses a build that does not take it; RefuseIfLost refuses also one that keeps none; Reset starts fresh.",
         ),
-        field("probation", "How long the old build stands by after a reload. No effect yet."),
+        field(
+            "probation",
+            "How long the old build stands by after a reload, and after how many panics it comes back.",
+        ),
         field("grants", "Scopes of others that it may use, such as \"kv:read\"."),
         field("pool_quota", "Its share of `pool`."),
         field("memory", "Most heap of the plugin itself, or None. No effect yet."),

@@ -214,11 +214,11 @@ pub enum OnRestart {
 /// What becomes of a subsystem's state when a new build takes over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnReload {
-    /// The new build gets it, and starts fresh where it cannot read it.
+    /// The new build gets it, and is refused if it does not take it; one that keeps no state starts fresh.
     Keep,
     /// The new build starts fresh.
     Reset,
-    /// A build that cannot read it is refused.
+    /// As `Keep`, but a build that keeps no state is refused, too, and so is one when the old build cannot save.
     RefuseIfLost,
 }
 

@@ -1,8 +1,8 @@
 //! One batch: claimed, handled in one call, accounted for, answered.
 
-use super::{Desk, Runtime, Slot, slot::Cell};
+use super::{Desk, Runtime, Slot, generation::Instance, slot::Cell};
 use crate::abi::Message;
-use mycelia_kernel::{ledger::Ends, queue::Lane};
+use mycelia_kernel::{ids::RouteId, ledger::Ends, queue::Lane};
 use mycelia_plugin::{
     Error, ErrorCode, Handled, Result,
     abi::{
@@ -10,6 +10,8 @@ use mycelia_plugin::{
         host::{BatchEnd, CallSpec, Guest},
     },
 };
+
+use std::sync::atomic::Ordering;
 
 /// What became of a batch.
 pub(super) enum BatchResult {
@@ -27,16 +29,21 @@ impl Runtime {
         // Bits only make a subsystem ready so far.
         let _ = slot.queue.take_bits();
         let mut cell = slot.cell();
-        let Cell { guest, batch, lane } = &mut *cell;
+        let Cell { instance, batch, lane, .. } = &mut *cell;
         if batch.is_empty() {
             let Some(claimed) = self.claim(slot, room, batch) else { return BatchResult::Idle };
             *lane = Some(claimed);
         }
         let counted = *lane == Some(Lane::Queue);
-        let Some(guest) = guest else { return self.bury(slot, batch, counted) };
-        let expired = if counted { self.expire(slot, desk, batch) } else { 0 };
+        let Some(Instance { guest, .. }) = instance else {
+            return self.bury(slot, batch, counted);
+        };
+        let mut ended = if counted { self.expire(slot, desk, batch) } else { 0 };
+        if slot.has_lost_routes.load(Ordering::Acquire) {
+            ended += self.bury_lost(slot, batch, counted);
+        }
         if batch.is_empty() {
-            return BatchResult::Handled(expired);
+            return BatchResult::Handled(ended);
         }
         let end = self.call(slot, guest, desk, batch);
         let ran = desk.report.cursor().min(batch.len());
@@ -46,7 +53,7 @@ impl Runtime {
                 Err(self.panicked(slot, guest, desk, batch, ran, counted, &error))
             }
         };
-        result.map_or_else(BatchResult::Faulted, |()| BatchResult::Handled(ran + expired))
+        result.map_or_else(BatchResult::Faulted, |()| BatchResult::Handled(ran + ended))
     }
 
     /// Moves the next messages out: outcomes first, then timers, then the queue.
@@ -197,6 +204,29 @@ impl Runtime {
             }
         }
         error.text.clone()
+    }
+
+    /// Takes out the messages whose route this generation does not have, and answers how many.
+    #[cold]
+    fn bury_lost(&self, slot: &Slot, batch: &mut Vec<Message>, counted: bool) -> usize {
+        let table = self.tables.load();
+        let is_lost = |message: &Message| !table.is_live(slot.id, RouteId(message.route));
+        let lost = batch.iter().filter(|message| is_lost(message)).count();
+        if counted {
+            slot.ledger.end(Ends { dead: lost as u64, ..Ends::default() });
+        }
+        batch.retain(|message| {
+            let is_lost = is_lost(message);
+            if is_lost {
+                let pattern = table.pattern(slot.id, RouteId(message.route)).unwrap_or_default();
+                let text = format!("`{}` no longer has the route `{pattern}`", slot.name);
+                let error = Error::new(ErrorCode::NoRoute, text).handled(Handled::No);
+                slot.note_error(&error.to_string());
+                self.end_unhandled(message, slot.id, &error);
+            }
+            !is_lost
+        });
+        lost
     }
 
     /// Ends what comes to a subsystem that has no instance and will get none.

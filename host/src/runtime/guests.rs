@@ -15,16 +15,18 @@ use mycelia_plugin::{
         host::{AnswerRef, AskSpec, BodyRef, Host, OutboxBuffer},
     },
 };
-use std::{net::TcpListener, os::fd::IntoRawFd, sync::atomic::Ordering};
+use std::{
+    net::TcpListener,
+    os::fd::IntoRawFd,
+    sync::{PoisonError, atomic::Ordering},
+};
 
 impl Runtime {
     /// The slot of a handle, unless its instance is gone.
     fn live(&self, handle: u64) -> Result<(&Slot, Handle)> {
         let handle = Handle::unpack(handle);
-        let slot = self
-            .slots
-            .get(handle.id.index())
-            .filter(|slot| handle.incarnation != 0 && slot.handle() == handle);
+        let slot =
+            self.slots.get(handle.id.index()).filter(|slot| slot.is_live(handle.incarnation));
         let gone = || {
             Error::new(ErrorCode::Gone, "this instance of the subsystem has ended")
                 .handled(Handled::No)
@@ -32,13 +34,15 @@ impl Runtime {
         slot.map(|slot| (slot, handle)).ok_or_else(gone)
     }
 
-    /// Whether this instance is being destroyed.
-    fn is_ending(&self, handle: u64) -> bool {
+    /// What a request is answered that an instance still held when it was destroyed; nothing if another one has it now.
+    fn left_behind(&self, handle: u64, request: u64) -> Option<Error> {
         let Handle { id, incarnation } = Handle::unpack(handle);
-        let slot = self.slots.get(id.index());
-        slot.is_some_and(|slot| {
-            incarnation != 0 && slot.ending.load(Ordering::Acquire) == incarnation
-        })
+        let slot = self.slots.get(id.index())?;
+        let handover = slot.handover();
+        let is_left = incarnation != 0
+            && handover.ending == incarnation
+            && !handover.restored.contains(&request);
+        is_left.then(|| ended_with(&slot.name, handover.is_reload))
     }
 
     /// Resolves a path for the operator or an own thread of a subsystem, and encodes its parameters.
@@ -266,11 +270,20 @@ impl Host for Runtime {
             None if self.live(handle).is_ok() => {
                 self.deliver_reply(self.reply(id, request, answer))
             }
-            None if self.is_ending(handle) => {
-                let answer = answer.map_err(|_| restarted(&self.slot(id).name));
-                self.deliver_reply(self.reply(id, request, answer));
+            None => {
+                if let Some(error) = self.left_behind(handle, request) {
+                    self.deliver_reply(self.reply(id, request, answer.map_err(|_| error)));
+                }
             }
-            None => {}
+        }
+    }
+
+    fn hold(&self, handle: u64, request: u64) {
+        let Handle { id, incarnation } = Handle::unpack(handle);
+        let Some(slot) = self.slots.get(id.index()) else { return };
+        let mut handover = slot.handover();
+        if incarnation != 0 && handover.restoring == incarnation {
+            handover.restored.insert(request);
         }
     }
 
@@ -283,7 +296,8 @@ impl Host for Runtime {
     }
 
     fn log(&self, handle: u64, level: u8, target: &str, text: &str) {
-        if let Ok((slot, _)) = self.live(handle) {
+        // Whoever logs need not be live: a build that is created or dropped has something to say, too.
+        if let Some(slot) = self.slots.get(Handle::unpack(handle).id.index()) {
             self.log_line(slot, level, target, text);
         }
     }
@@ -296,8 +310,7 @@ impl Host for Runtime {
 
     fn listen(&self, handle: u64, address: &str) -> Result<i32> {
         let (slot, _) = self.live(handle)?;
-        let mut listeners =
-            slot.listeners.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut listeners = slot.listeners.lock().unwrap_or_else(PoisonError::into_inner);
         let listener = match listeners.get(address) {
             Some(listener) => listener.try_clone()?,
             None => {
@@ -417,9 +430,18 @@ fn raw_header(sender: SubsystemId, to: &RawRecipient, deadline: u64, reply: u64)
 }
 
 /// What becomes of a request that an instance still held when it ended.
-fn restarted(name: &str) -> Error {
-    let text = format!("the instance of `{name}` that held the request has ended");
-    Error::new(ErrorCode::Restarted, text).handled(Handled::Unknown)
+fn ended_with(name: &str, is_reload: bool) -> Error {
+    let (code, text) = match is_reload {
+        true => (
+            ErrorCode::Reloading,
+            format!("a new build of `{name}` serves, and has not taken the request over"),
+        ),
+        false => (
+            ErrorCode::Restarted,
+            format!("the instance of `{name}` that held the request has ended"),
+        ),
+    };
+    Error::new(code, text).handled(Handled::Unknown)
 }
 
 fn cannot_listen(address: &str, error: &std::io::Error) -> Error {

@@ -1,30 +1,45 @@
-//! The lifecycle thread: makes, restarts and ends instances, one at a time, while the workers go on with the others.
+//! The lifecycle thread: starts, restarts, reloads and ends instances, one at a time, while the workers go on with the others.
+//!
+//! It decides; plugins are entered by the thread of [`super::attend`], which may hang.
 
-use super::{Desk, Handle, Runtime, Slot, slot::Source};
-use crate::status::Phase;
-use mycelia_kernel::{ids::SubsystemId, queue::HEALTH};
-use mycelia_plugin::{
-    Error, Result,
-    abi::host::{CreateError, CreateSpec, Guest},
+use super::{
+    Desk, Runtime, Slot,
+    generation::Instance,
+    probation::Probations,
+    reload::{Done, Trigger},
+    retire::Retiring,
 };
+use crate::watch::Change;
+use mycelia_kernel::{ids::SubsystemId, queue::HEALTH, table::Table};
+use mycelia_plugin::{Error, ErrorCode, Handled, Result};
 use std::{
     sync::{
-        Condvar, Mutex, PoisonError,
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::Ordering,
-        mpsc::{Receiver, Sender, channel},
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
     time::{Duration, Instant},
 };
 
 /// What the lifecycle thread is asked to do.
 enum Job {
-    /// An instance failed: replace it. `held` says that the subsystem is out of circulation already.
-    Restart { id: SubsystemId, text: String, held: bool },
+    /// An instance failed, and is out of circulation: replace it.
+    Restart(SubsystemId),
     /// One of the threads of this incarnation failed.
     Fault { id: SubsystemId, incarnation: u32, text: String },
+    /// The file of a plugin has new content.
+    Changed(Change),
+    /// The operator wants this subsystem reloaded, whatever its file holds.
+    Reload { id: SubsystemId, done: Done },
+    /// The operator wants everything reloaded whose file has changed.
+    ReloadChanged,
+    /// A call that was given up has returned.
+    Late(Late),
     /// End the host in order.
     Stop,
 }
+
+type Late = Box<dyn FnOnce(&mut Caretaker) + Send>;
 
 /// The way to the lifecycle thread.
 pub struct Lifecycle {
@@ -54,8 +69,8 @@ impl Lifecycle {
     }
 
     /// Asks for a new instance.
-    pub(super) fn restart(&self, id: SubsystemId, text: String, held: bool) {
-        self.ask(Job::Restart { id, text, held });
+    pub(super) fn restart(&self, id: SubsystemId) {
+        self.ask(Job::Restart(id));
     }
 
     /// Tells of a plugin's own thread that failed.
@@ -63,9 +78,33 @@ impl Lifecycle {
         self.ask(Job::Fault { id, incarnation, text });
     }
 
+    /// Tells of a file with new content.
+    pub(super) fn changed(&self, change: Change) {
+        self.ask(Job::Changed(change));
+    }
+
+    /// Asks for a reload; `done` is told what became of it.
+    pub(super) fn reload(&self, id: SubsystemId, done: Done) {
+        self.ask(Job::Reload { id, done });
+    }
+
+    /// Asks for a reload of every subsystem whose file has changed.
+    pub fn reload_changed(&self) {
+        self.ask(Job::ReloadChanged);
+    }
+
+    /// Tells of a call that has returned after it was given up.
+    pub(super) fn late(&self, late: Late) {
+        self.ask(Job::Late(late));
+    }
+
     /// Asks for an orderly stop.
     pub fn stop(&self) {
         self.ask(Job::Stop);
+    }
+
+    fn inbox(&self) -> MutexGuard<'_, Receiver<Job>> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A worker let go of a subsystem that the lifecycle thread wants.
@@ -82,54 +121,93 @@ impl Lifecycle {
     }
 }
 
-/// How often the lifecycle thread looks whether threads have ended.
-const LOOK: Duration = Duration::from_millis(1);
+/// How soon, and at most how seldom, the lifecycle thread looks whether threads have ended.
+const LOOK: (Duration, Duration) = (Duration::from_micros(20), Duration::from_millis(2));
+
+/// What came of a lifecycle call.
+pub(super) enum Called<R> {
+    /// It returned.
+    Returned(Instance, R),
+    /// It has not returned within the limit; what becomes of the instance is arranged for.
+    Hangs,
+}
 
 /// The lifecycle thread's own state.
 pub(super) struct Caretaker {
     pub runtime: &'static Runtime,
-    pub desk: Desk,
+    pub probations: Probations,
+    pub retiring: Vec<Retiring>,
+    /// How long the last lifecycle call took within the plugin.
+    pub took: Duration,
 }
 
 impl Caretaker {
     pub fn new(runtime: &'static Runtime) -> Self {
-        Caretaker { runtime, desk: Desk::new(runtime, 1) }
+        Caretaker {
+            runtime,
+            probations: Probations::default(),
+            retiring: Vec::new(),
+            took: Duration::ZERO,
+        }
     }
 
     /// Works until a stop is asked for.
     pub fn care(&mut self) {
         loop {
-            let inbox = self.runtime.lifecycle.inbox.lock().unwrap_or_else(PoisonError::into_inner);
-            let job = inbox.recv().expect("the host keeps a sender");
-            drop(inbox);
+            let job = self.runtime.lifecycle.inbox().recv_timeout(self.until_next_look());
             match job {
-                Job::Restart { id, text, held } => self.restart(self.runtime.slot(id), &text, held),
-                Job::Fault { id, incarnation, text } => {
-                    let slot = self.runtime.slot(id);
-                    if slot.handle().incarnation == incarnation {
-                        self.restart(slot, &text, false);
-                    }
-                }
-                Job::Stop => return,
+                Ok(Job::Stop) => return,
+                Ok(job) => self.attend_to(job),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => unreachable!("the host keeps a sender"),
             }
+            self.end_probations();
+            self.go_on_retiring();
         }
     }
 
-    /// Ends the instances that failed meanwhile, for a host that stops: nothing is started again.
+    fn attend_to(&mut self, job: Job) {
+        match job {
+            Job::Restart(id) => {
+                let _done_before = self.restart_failed(self.runtime.slot(id));
+            }
+            Job::Fault { id, incarnation, text } => {
+                let slot = self.runtime.slot(id);
+                if slot.incarnation() == incarnation {
+                    self.hold(slot);
+                    self.restart(slot, &text);
+                }
+            }
+            Job::Changed(change) => self.reload_file(change),
+            Job::Reload { id, done } => {
+                done(self.reload(self.runtime.slot(id), Trigger::Operator));
+            }
+            Job::ReloadChanged => self.reload_changed(),
+            Job::Late(late) => late(self),
+            Job::Stop => {}
+        }
+    }
+
+    /// Ends the instances that failed meanwhile, for a host that stops: nothing is started or reloaded again.
     pub fn bury_failed(&mut self) {
         loop {
-            let inbox = self.runtime.lifecycle.inbox.lock().unwrap_or_else(PoisonError::into_inner);
-            let job = inbox.try_recv();
-            drop(inbox);
+            let job = self.runtime.lifecycle.inbox().try_recv();
             match job {
-                Ok(Job::Restart { id, text, held: true }) => {
+                Ok(Job::Restart(id)) => {
                     let slot = self.runtime.slot(id);
+                    let failed = slot.queue.is_held().then(|| slot.cell().failed.take());
+                    let Some(text) = failed.flatten() else { continue };
                     slot.note_error(&text);
-                    // Its threads were told to end when the stop began; one that lingers keeps the instance.
+                    // Its threads were told to end when the stop began; one that lingers is in the log.
                     let ended = self.end(slot, None);
                     self.complain(slot, "end", ended);
                     self.release(slot);
                 }
+                Ok(Job::Reload { done, .. }) => {
+                    let text = "the host stops";
+                    done(Err(Error::new(ErrorCode::Gone, text).handled(Handled::No)));
+                }
+                Ok(Job::Late(late)) => late(self),
                 // A thread of its own that fails while it is told to end changes nothing.
                 Ok(_) => {}
                 Err(_) => return,
@@ -137,8 +215,13 @@ impl Caretaker {
         }
     }
 
+    /// How long nothing has to be looked after.
+    fn until_next_look(&self) -> Duration {
+        self.probations.next_look().min(self.next_look_at_retiring())
+    }
+
     /// Takes a subsystem out of circulation, at its next batch boundary.
-    fn hold(&self, slot: &Slot) {
+    pub fn hold(&self, slot: &Slot) {
         while !self.hold_until(slot, Instant::now() + slot.settings.limit) {
             tracing::warn!(
                 subsystem = slot.name,
@@ -169,131 +252,177 @@ impl Caretaker {
         self.runtime.wake(slot.id, wake);
     }
 
-    /// Replaces an instance that failed by a fresh one, unless it fails too often.
-    fn restart(&mut self, slot: &Slot, text: &str, held: bool) {
-        if !held {
-            self.hold(slot);
-        }
-        slot.info().phase = Phase::Restarting;
-        slot.note_error(text);
-        tracing::error!(subsystem = slot.name, "the subsystem failed with {text}");
-        if let Err(error) = self.end(slot, None).and_then(|()| self.revive(slot)) {
-            self.give_up(slot, &error);
-        }
-        self.release(slot);
-    }
-
-    fn revive(&mut self, slot: &Slot) -> Result<()> {
-        let mut last = self.spend_restart(slot)?;
-        loop {
-            let attempt = self
-                .create(slot)
-                .map_err(|error| error.error)
-                .and_then(|guest| self.begin(slot, guest));
-            let Err(error) = attempt else { break };
-            tracing::error!(subsystem = slot.name, "the new instance failed too: {error}");
-            slot.note_error(&error.to_string());
-            self.end(slot, None)?;
-            last = self.spend_restart(slot)?;
-        }
-        tracing::warn!(
-            subsystem = slot.name,
-            restarts = last,
-            "restarted; what the old instance held in memory is lost"
+    /// Makes one lifecycle call of an instance, within the subsystem's limit. `what` is its word in messages.
+    pub fn call<R: Send + 'static>(
+        &mut self,
+        slot: &'static Slot,
+        instance: Instance,
+        what: &'static str,
+        work: impl FnOnce(&mut Instance, &mut Desk) -> R + Send + 'static,
+    ) -> Called<R> {
+        let generation = Arc::clone(&instance.generation);
+        let mut instance = instance;
+        let called = self.runtime.attend(
+            Some(&generation),
+            slot.settings.limit,
+            move |desk| {
+                let began = Instant::now();
+                let result = work(&mut instance, desk);
+                (instance, result, began.elapsed())
+            },
+            // It may have started threads.
+            move |caretaker, (instance, ..)| caretaker.discard(slot, instance),
         );
-        Ok(())
-    }
-
-    /// Counts a restart, and answers how many there were; an error when the budget is used up.
-    fn spend_restart(&self, slot: &Slot) -> Result<u64> {
-        let (max, within) = slot.settings.restarts;
-        let mut info = slot.info();
-        let now = Instant::now();
-        while info.recent.front().is_some_and(|then| now.duration_since(*then) > within) {
-            info.recent.pop_front();
+        match called {
+            Some((instance, result, took)) => {
+                self.took = took;
+                Called::Returned(instance, result)
+            }
+            None => {
+                let limit = slot.settings.limit;
+                self.took = limit;
+                let reason = format!("its `{what}` has not returned within {limit:?}");
+                tracing::error!(subsystem = slot.name, "{reason}; its thread is left to it");
+                self.retain(slot, generation, reason);
+                Called::Hangs
+            }
         }
-        if info.recent.len() >= max as usize {
-            return Err(Error::failed(format!("{max} restarts within {within:?} were not enough")));
-        }
-        info.recent.push_back(now);
-        info.restarts += 1;
-        Ok(info.restarts)
     }
 
-    /// Stops one subsystem for good; what comes to it from now on is dead.
-    pub fn give_up(&mut self, slot: &Slot, why: &Error) {
-        tracing::error!(subsystem = slot.name, "the subsystem is stopped: {why}; the others go on");
-        let removed: Result<(), std::convert::Infallible> = self.runtime.tables.update(|edit| {
-            edit.remove(slot.id);
-            Ok(())
-        });
-        removed.unwrap_or_else(|never| match never {});
-        self.runtime.retire(slot);
+    /// Runs an instance's `start`, with a table that may not be published yet. It is live from here on, beside another one.
+    pub fn start(
+        &mut self,
+        slot: &'static Slot,
+        instance: Instance,
+        table: Option<Arc<Table>>,
+    ) -> Called<Result<()>> {
+        let runtime = self.runtime;
+        slot.beside.store(instance.incarnation, Ordering::Release);
+        slot.completions.open(instance.incarnation);
+        self.call(slot, instance, "start", move |instance, desk| {
+            desk.sit_down(runtime, slot);
+            if let Some(table) = table {
+                desk.turn.table = table;
+            }
+            let started = instance.guest.start(runtime.spec(desk, &[]));
+            runtime.settle(slot, desk);
+            started
+        })
     }
 
-    /// Makes an instance.
-    pub fn create(&self, slot: &Slot) -> Result<Guest, CreateError> {
-        let source = slot.info().source.clone().expect("a slot with an instance has its source");
-        create(self.runtime, slot.id, &source)
-    }
-
-    /// Lets a new instance start and serve; the subsystem is held, or was never released.
-    pub fn begin(&mut self, slot: &Slot, mut guest: Guest) -> Result<()> {
-        let handle = slot.handle();
-        self.runtime.take_all(slot.completions.open(handle.incarnation));
-        self.desk.sit_down(self.runtime, slot);
-        let started = guest.start(self.runtime.spec(&mut self.desk, &[]));
-        self.settle(slot);
-        slot.cell().guest = Some(guest);
-        started?;
+    /// An instance that was started serves from here on; the subsystem is held, or was never released.
+    pub fn seat(&mut self, slot: &'static Slot, instance: Instance) {
+        slot.incarnation.store(instance.incarnation, Ordering::Release);
+        slot.beside.store(0, Ordering::Release);
+        slot.cell().instance = Some(instance);
         self.runtime.arm_timers(slot);
-        slot.info().phase = Phase::Running;
-        Ok(())
     }
 
-    /// Sends what a lifecycle call sent and answered.
-    pub fn settle(&mut self, slot: &Slot) {
-        self.runtime.publish(slot.id, &mut self.desk.outbox);
-        self.desk.turn.replies.drain(..).for_each(|reply| self.runtime.deliver_reply(reply));
+    /// Raises the stop token of an instance's threads, and waits until they have ended; how many have not by `until`.
+    pub fn quiesce(&self, instance: &Instance, until: Instant) -> u32 {
+        let threads = instance.guest.threads();
+        threads.quiesce();
+        let (mut pause, longest) = LOOK;
+        loop {
+            let left = threads.running();
+            if left == 0 || Instant::now() >= until {
+                return left;
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(longest);
+        }
+    }
+
+    /// From here on host calls of this instance answer `gone`, and its reply thread ends.
+    pub fn cut_off(&self, slot: &Slot, incarnation: u32) {
+        let present = &slot.incarnation;
+        let _other = present.compare_exchange(incarnation, 0, Ordering::AcqRel, Ordering::Relaxed);
+        let _other =
+            slot.beside.compare_exchange(incarnation, 0, Ordering::AcqRel, Ordering::Relaxed);
+        self.runtime.take_all(slot.completions.close(incarnation));
     }
 
     /// Ends the instance of a subsystem that is held: its threads, its `stop` if `orderly`, and itself.
     ///
     /// # Errors
-    /// If a thread does not end within the subsystem's limit: the instance is leaked, since the thread may use it.
-    pub fn end(&mut self, slot: &Slot, orderly: Option<Instant>) -> Result<()> {
-        let Some(mut guest) = slot.cell().guest.take() else { return Ok(()) };
-        let threads = guest.threads();
-        threads.quiesce();
+    /// If a thread does not end within the subsystem's limit: it may go on with what a next instance needs.
+    pub fn end(&mut self, slot: &'static Slot, orderly: Option<Instant>) -> Result<()> {
+        let Some(instance) = slot.cell().instance.take() else { return Ok(()) };
         let until = orderly.unwrap_or_else(|| Instant::now() + slot.settings.limit);
-        while threads.running() > 0 && Instant::now() < until {
-            std::thread::sleep(LOOK);
+        let left = self.quiesce(&instance, until);
+        let incarnation = instance.incarnation;
+        let ended = match orderly {
+            Some(_) => self.stop(slot, instance),
+            None => Some(instance),
+        };
+        self.cut_off(slot, incarnation);
+        if let Some(instance) = ended {
+            self.destroy(slot, instance, false);
         }
-        if orderly.is_some() {
-            self.desk.sit_down(self.runtime, slot);
-            let stopped = guest.stop(self.runtime.spec(&mut self.desk, &[]));
-            self.settle(slot);
-            self.complain(slot, "stop", stopped);
+        if left == 0 {
+            return Ok(());
         }
-        let left = threads.running();
-        // From here on host calls of the old instance answer `gone`, and its reply thread ends.
-        let ended = slot.incarnation.swap(0, Ordering::AcqRel);
-        self.runtime.take_all(slot.completions.open(0));
-        if left > 0 {
-            let text = format!(
-                "{left} threads of the subsystem ignore their stop token; its instance is leaked"
-            );
-            tracing::error!(subsystem = slot.name, "{text}");
-            slot.note_error(&text);
-            return Err(Error::failed(text));
-        }
-        slot.ending.store(ended, Ordering::Release);
-        self.complain(slot, "drop", guest.destroy());
-        slot.ending.store(0, Ordering::Release);
-        Ok(())
+        let text = format!("{left} threads of the subsystem ignore their stop token");
+        tracing::error!(subsystem = slot.name, "{text}; their code stays in the process");
+        slot.note_error(&text);
+        Err(Error::failed(text))
     }
 
-    fn complain(&self, slot: &Slot, what: &str, result: Result<()>) {
+    fn stop(&mut self, slot: &'static Slot, instance: Instance) -> Option<Instance> {
+        match self.call_stop(slot, instance) {
+            Called::Returned(instance, stopped) => {
+                self.complain(slot, "stop", stopped);
+                Some(instance)
+            }
+            Called::Hangs => None,
+        }
+    }
+
+    /// Runs an instance's `stop`.
+    pub fn call_stop(&mut self, slot: &'static Slot, instance: Instance) -> Called<Result<()>> {
+        let runtime = self.runtime;
+        self.call(slot, instance, "stop", move |instance, desk| {
+            desk.sit_down(runtime, slot);
+            let stopped = instance.guest.stop(runtime.spec(desk, &[]));
+            runtime.settle(slot, desk);
+            stopped
+        })
+    }
+
+    /// Drops an instance that was cut off; the requests that it still holds are answered.
+    pub fn destroy(&mut self, slot: &'static Slot, instance: Instance, is_reload: bool) {
+        let mut handover = slot.handover();
+        (handover.ending, handover.is_reload) = (instance.incarnation, is_reload);
+        drop(handover);
+        self.destroy_silently(slot, instance);
+        let mut handover = slot.handover();
+        handover.ending = 0;
+        handover.restored.clear();
+    }
+
+    /// Drops an instance whose requests are no longer, or not yet, its own to answer.
+    pub fn destroy_silently(&mut self, slot: &'static Slot, instance: Instance) {
+        let generation = Arc::clone(&instance.generation);
+        let runtime = self.runtime;
+        let destroyed = runtime.attend(
+            Some(&generation),
+            slot.settings.limit,
+            move |_| {
+                // All of it: the code stays as long as the call lasts.
+                let Instance { guest, generation, .. } = instance;
+                let destroyed = guest.destroy();
+                drop(generation);
+                destroyed
+            },
+            |_, _| {},
+        );
+        match destroyed {
+            Some(destroyed) => self.complain(slot, "drop", destroyed),
+            None => self.retain(slot, generation, "its drop has not returned".into()),
+        }
+    }
+
+    pub fn complain(&self, slot: &Slot, what: &str, result: Result<()>) {
         if let Err(error) = result {
             tracing::error!(subsystem = slot.name, "the subsystem's {what} failed: {error}");
             slot.note_error(&format!("{what}: {error}"));
@@ -301,21 +430,10 @@ impl Caretaker {
     }
 }
 
-/// Makes an instance of a subsystem under a new incarnation.
-pub(super) fn create(
-    runtime: &'static Runtime,
-    id: SubsystemId,
-    source: &Source,
-) -> Result<Guest, CreateError> {
-    let slot = runtime.slot(id);
-    let incarnation = runtime.incarnations.fetch_add(1, Ordering::Relaxed) + 1;
-    slot.incarnation.store(incarnation, Ordering::Release);
-    let spec = CreateSpec {
-        name: &slot.name,
-        config: &source.config,
-        data: &source.data,
-        routes: &source.routes,
-        handle: Handle { id, incarnation }.pack(),
-    };
-    Guest::create(source.module, runtime, &slot.level, &spec)
+impl Runtime {
+    /// Sends what a lifecycle call sent and answered.
+    pub(super) fn settle(&self, slot: &Slot, desk: &mut Desk) {
+        self.publish(slot.id, &mut desk.outbox);
+        desk.turn.replies.drain(..).for_each(|reply| self.deliver_reply(reply));
+    }
 }

@@ -3,12 +3,20 @@
 //! A message enters by `send`, waits in its slot's queue, and is handled in `batch`; its answer leaves by `outcome`.
 //! Everything lives as long as the process, so that a plugin's host calls are always good.
 
+mod attend;
 mod batch;
+mod completions;
+mod generation;
 mod guests;
 mod lifecycle;
 mod operate;
 mod outcome;
 mod plan;
+mod probation;
+mod reload;
+mod restart;
+mod retire;
+mod scopes;
 mod send;
 mod slot;
 mod start;
@@ -19,10 +27,10 @@ mod workers;
 pub use lifecycle::Lifecycle;
 pub use operate::rss;
 pub use slot::{Handle, Slot};
-pub use start::{Loaded, StartError, search_path};
+pub use start::{StartError, search_path};
 pub use work::Worker;
 
-use crate::{abi::Pool, config::Config};
+use crate::{abi::Pool, config::Config, loader::Prober, status::RetainedGeneration, watch::Watch};
 use mycelia_kernel::{
     cache::{CacheLimits, PathCache},
     ids::SubsystemId,
@@ -32,8 +40,9 @@ use mycelia_kernel::{
 };
 use mycelia_plugin::abi::host::{OutboxBuffer, ReportBuffer};
 use std::{
+    path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::{Duration, Instant},
@@ -59,6 +68,14 @@ pub struct Runtime {
     plan: plan::Plan,
     waiting: operate::Waiting,
     lifecycle: Lifecycle,
+    attendant: attend::Attendant,
+    errands: retire::Errands,
+    /// Tries libraries before they are loaded; none where the program for it is not there.
+    prober: Option<Prober>,
+    watch: Mutex<Option<Watch>>,
+    retained: Mutex<Vec<RetainedGeneration>>,
+    /// The text of the config, and where it was read.
+    config: ConfigFile,
     started: Instant,
     ask_deadline: u64,
     drain_timeout: Duration,
@@ -78,14 +95,18 @@ impl Runtime {
     ///
     /// # Errors
     /// If the system does not map the pool.
-    pub fn new(config: &Config, cache_seed: u64) -> std::io::Result<Runtime> {
+    fn new(
+        config: &Config,
+        file: &Path,
+        prober: Option<Prober>,
+        cache_seed: u64,
+    ) -> std::io::Result<Runtime> {
         let numbered = config.subsystems.iter().zip(1..);
-        let slots: Box<[Slot]> =
-            std::iter::once(Slot::operator())
-                .chain(numbered.map(|((name, settings), number)| {
-                    Slot::new(SubsystemId(number), name, settings)
-                }))
-                .collect();
+        let slots: Box<[Slot]> = std::iter::once(Slot::operator())
+            .chain(numbered.map(|((name, settings), number)| {
+                Slot::new(SubsystemId(number), name, settings, &config.data)
+            }))
+            .collect();
         let quotas = config.subsystems.iter().map(|(_, settings)| settings.pool_quota);
         Ok(Runtime {
             tables: Tables::default(),
@@ -95,6 +116,12 @@ impl Runtime {
             plan: plan::Plan::default(),
             waiting: operate::Waiting::default(),
             lifecycle: Lifecycle::default(),
+            attendant: attend::Attendant::default(),
+            errands: retire::Errands::default(),
+            prober,
+            watch: Mutex::default(),
+            retained: Mutex::default(),
+            config: ConfigFile::read(file),
             started: Instant::now(),
             ask_deadline: config.ask_deadline.as_nanos() as u64,
             drain_timeout: config.drain_timeout,
@@ -142,8 +169,36 @@ impl Runtime {
         self.workers.wake_one();
     }
 
+    /// This content of a plugin's file has been tried, so that the watch does not report it.
+    fn note_tried(&self, file: &Path, hash: &str) {
+        if let Some(watch) = &*self.watch.lock().unwrap_or_else(PoisonError::into_inner) {
+            watch.tried(file, hash);
+        }
+    }
+
+    fn show_retained(&self, retained: Vec<RetainedGeneration>) {
+        *self.retained.lock().unwrap_or_else(PoisonError::into_inner) = retained;
+    }
+
     fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
+    }
+}
+
+/// The config's file as it was when the host started.
+struct ConfigFile {
+    path: PathBuf,
+    text: Option<Vec<u8>>,
+}
+
+impl ConfigFile {
+    fn read(path: &Path) -> ConfigFile {
+        ConfigFile { path: path.to_owned(), text: std::fs::read(path).ok() }
+    }
+
+    /// Whether the file says something else by now; it takes a restart to have an effect.
+    fn is_changed(&self) -> bool {
+        std::fs::read(&self.path).ok() != self.text
     }
 }
 
@@ -151,7 +206,6 @@ impl Runtime {
 pub struct Turn {
     /// The subsystem that is called.
     caller: SubsystemId,
-    handle: u64,
     now: u64,
     /// The table that holds for the whole call.
     table: Arc<mycelia_kernel::table::Table>,
@@ -171,7 +225,6 @@ impl Desk {
     fn new(runtime: &Runtime, batch: usize) -> Desk {
         let turn = Turn {
             caller: SubsystemId::OPERATOR,
-            handle: 0,
             now: 0,
             table: runtime.tables.snapshot(),
             cache: PathCache::new(CACHE, runtime.cache_seed),
@@ -191,7 +244,6 @@ impl Desk {
             self.turn.table = Arc::clone(&published);
         }
         self.turn.caller = slot.id;
-        self.turn.handle = slot.handle().pack();
         self.turn.now = runtime.now();
     }
 }

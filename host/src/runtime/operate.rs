@@ -3,12 +3,13 @@
 use super::{Runtime, send::Header, slot::outside_template};
 use crate::{
     abi::Message,
-    operator::{Done, Operator, OperatorReply},
+    operator::{Done, Operator, OperatorReply, ReloadDone},
+    report::ReloadReport,
     status::{Phase, Status},
 };
 use mycelia_kernel::ids::SubsystemId;
 use mycelia_plugin::{
-    Result,
+    Error, Handled, Result,
     abi::{
         flags,
         host::{BodyRef, outcome_error},
@@ -37,6 +38,11 @@ impl Waiting {
 }
 
 impl Runtime {
+    /// Begins a reload of every subsystem whose file no longer holds what it serves; what comes of it is in the log.
+    pub fn reload_changed(&self) {
+        self.lifecycle.reload_changed();
+    }
+
     /// Hands an outcome to whoever waits for it.
     pub(super) fn finish_waiting(&self, token: u64, outcome: Message) {
         let done = self.waiting.open().remove(&token);
@@ -84,19 +90,34 @@ impl Runtime {
     }
 }
 
+impl Runtime {
+    /// The last reload of a subsystem that was committed.
+    pub fn last_reload(&self, name: &str) -> Option<ReloadReport> {
+        self.named(name)?.info().last_reload.clone()
+    }
+}
+
 impl Operator for Runtime {
     fn status(&self) -> Status {
         Status {
             uptime_s: self.started.elapsed().as_secs_f64(),
             workers: self.worker_count,
             subsystems: self.subsystems().map(|slot| (slot.name.clone(), slot.status())).collect(),
-            retained_generations: Vec::new(),
+            retained_generations: self
+                .retained
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone(),
+            config_changed: self.config.is_changed(),
             memory_rss_bytes: rss(),
         }
     }
 
     fn is_ready(&self) -> bool {
-        let up = |required: bool, phase: Phase| phase == Phase::Running || !required;
+        let up = |required: bool, phase: Phase| {
+            // One that is being reloaded accepts messages all along.
+            matches!(phase, Phase::Running | Phase::Reloading) || !required
+        };
         !self.is_stopping()
             && self.subsystems().all(|slot| up(slot.settings.required, slot.info().phase))
     }
@@ -116,9 +137,26 @@ impl Operator for Runtime {
         }
     }
 
+    fn reload(&self, name: &str, done: ReloadDone) {
+        match self.named(name) {
+            Some(slot) => self.lifecycle.reload(slot.id, done),
+            None => done(Err(no_subsystem(name, self.subsystems().map(|slot| &*slot.name)))),
+        }
+    }
+
     fn stop(&self) {
         self.lifecycle.stop();
     }
+}
+
+fn no_subsystem<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Error {
+    let names: Vec<&str> = names.collect();
+    let text = format!(
+        "there is no subsystem `{}`; there are `{}`",
+        name.escape_debug(),
+        names.join("`, `")
+    );
+    Error::not_found(text).handled(Handled::No)
 }
 
 /// Resident memory of this process in bytes; 0 where the system does not tell.

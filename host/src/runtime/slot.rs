@@ -1,23 +1,30 @@
 //! What the host keeps of one subsystem. A slot outlives every instance, and is never freed while the host runs.
 
+use super::{
+    completions::{Completions, Room},
+    generation::{Build, Instance},
+};
 use crate::{
     abi::Message,
-    config,
-    status::{LedgerStatus, Phase, QueueStatus, RequestsStatus, SubsystemStatus},
+    config::{self, OnReload, Probation},
+    report::ReloadReport,
+    status::{LedgerStatus, Phase, QueueStatus, ReloadsStatus, RequestsStatus, SubsystemStatus},
 };
 use mycelia_kernel::{
     asks::Asks,
     ids::SubsystemId,
     ledger::Ledger,
     queue::{Limits, Policy, Queue},
-    timers::Timers,
+    scope::Grants,
+    timers::{TimerId, Timers},
 };
-use mycelia_plugin::abi::{Envelope, Module_Ref, host::Guest};
+use mycelia_plugin::abi::Envelope;
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     net::TcpListener,
+    path::{Path, PathBuf},
     sync::{
-        Condvar, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -42,14 +49,18 @@ pub struct Slot {
     pub timers: Mutex<Timers<Message>>,
     /// `u64::MAX` when nothing is planned.
     pub planned: AtomicU64,
-    /// Whether the timers of its table are set: they go on across instances.
-    pub timers_armed: AtomicBool,
+    /// The timers of its table, by route and period: they go on across instances.
+    pub armed: Mutex<HashMap<(u16, u64), TimerId>>,
     /// The instance and its batch; whoever holds the subsystem locks it, so nobody ever waits.
     pub cell: Mutex<Cell>,
     /// Counts instances; a handle with another one is stale. 0 while there is none.
     pub incarnation: AtomicU32,
-    /// The instance that is being destroyed; 0 for none. Of its calls only the responders that it drops still count.
-    pub ending: AtomicU32,
+    /// The instance that starts in place of the present one; 0 for none. Its handle is good, too.
+    pub beside: AtomicU32,
+    /// The requests that a new instance has restored from saved state, or that one which is destroyed leaves behind.
+    pub handover: Mutex<Handover>,
+    /// Whether messages may wait for routes that this generation does not have.
+    pub has_lost_routes: AtomicBool,
     /// The most verbose level that the plugin's lines are logged at.
     pub level: AtomicU8,
     /// Outcomes for the plugin's own threads.
@@ -74,6 +85,16 @@ pub struct Settings {
     pub limit: Duration,
     /// How many restarts within how long.
     pub restarts: (u32, Duration),
+    /// The subsystem's own part of the config.
+    pub config: String,
+    /// The folder of its files.
+    pub data: String,
+    /// What it may use of others.
+    pub grants: Grants,
+    /// What becomes of the state when a new build takes over.
+    pub on_reload: OnReload,
+    /// How long the old build stands by then.
+    pub probation: Probation,
     /// Whether the host is not ready without it.
     pub required: bool,
 }
@@ -82,11 +103,26 @@ pub struct Settings {
 #[derive(Default)]
 pub struct Cell {
     /// None while it is replaced, and after it was stopped.
-    pub guest: Option<Guest>,
+    pub instance: Option<Instance>,
     /// Claimed and not yet decided: more than nothing only after a panic or an early return.
     pub batch: Vec<Message>,
     /// How `batch` came in.
     pub lane: Option<mycelia_kernel::queue::Lane>,
+    /// What the instance failed with: it is only to be replaced.
+    pub failed: Option<String>,
+}
+
+/// Open requests on their way from one instance to the next.
+#[derive(Default)]
+pub struct Handover {
+    /// The instance that is given saved state; 0 for none.
+    pub restoring: u32,
+    /// What it has restored, and will answer.
+    pub restored: HashSet<u64>,
+    /// The instance that is destroyed; 0 for none. Of its calls only the responders that it drops still count.
+    pub ending: u32,
+    /// Whether that is because another one has taken over.
+    pub is_reload: bool,
 }
 
 /// What people ask about a subsystem.
@@ -101,106 +137,16 @@ pub struct Info {
     /// The restarts that count against the budget.
     pub recent: VecDeque<Instant>,
     pub last_error: Option<String>,
+    /// Counts the generations that were ever loaded.
+    pub generations: u32,
+    /// Those whose code is in the process.
+    pub loaded: Vec<u32>,
+    pub reloads: ReloadsStatus,
+    pub last_reload: Option<ReloadReport>,
+    /// Where the plugin's file is.
+    pub file: Option<PathBuf>,
     /// What a new instance is made from.
-    pub source: Option<Source>,
-}
-
-/// What a new instance is made from.
-#[derive(Clone)]
-pub struct Source {
-    pub module: Module_Ref,
-    pub config: String,
-    pub data: String,
-    pub routes: Vec<u16>,
-    /// Route and period of each timer of the table.
-    pub every: Vec<(u16, u64)>,
-}
-
-/// Outcomes for a plugin's own threads, and whether more may come.
-#[derive(Default)]
-pub struct Completions {
-    state: Mutex<CompletionState>,
-    came: Condvar,
-}
-
-#[derive(Default)]
-struct CompletionState {
-    incarnation: u32,
-    waiting: VecDeque<(u64, Message)>,
-}
-
-impl Completions {
-    fn lock(&self) -> MutexGuard<'_, CompletionState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Opens it for an incarnation, or closes it with 0; what waited comes back.
-    pub fn open(&self, incarnation: u32) -> Vec<Message> {
-        let mut state = self.lock();
-        state.incarnation = incarnation;
-        self.came.notify_all();
-        state.waiting.drain(..).map(|(_, outcome)| outcome).collect()
-    }
-
-    /// Adds an outcome, which comes back if it is for another incarnation.
-    pub fn push(&self, incarnation: u32, token: u64, outcome: Message) -> Result<(), Message> {
-        let mut state = self.lock();
-        if state.incarnation != incarnation {
-            return Err(outcome);
-        }
-        state.waiting.push_back((token, outcome));
-        self.came.notify_one();
-        Ok(())
-    }
-
-    /// Waits for outcomes; `None` when the incarnation is over.
-    pub fn take(&self, incarnation: u32) -> Option<VecDeque<(u64, Message)>> {
-        let mut state = self.lock();
-        while state.incarnation == incarnation && state.waiting.is_empty() {
-            state = self.came.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-        (state.incarnation == incarnation).then(|| std::mem::take(&mut state.waiting))
-    }
-}
-
-/// Where outside senders wait for room in a queue that blocks.
-#[derive(Default)]
-pub struct Room {
-    waiters: AtomicU32,
-    lock: Mutex<()>,
-    freed: Condvar,
-}
-
-impl Room {
-    /// Tries until `until`; whether it worked in time.
-    pub fn wait<T>(&self, until: Instant, mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
-        // SeqCst: pairs with `freed`, so that either the waiter finds the room or the holder finds the waiter.
-        self.waiters.fetch_add(1, Ordering::SeqCst);
-        let mut guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        let result = loop {
-            if let Some(done) = attempt() {
-                break Some(done);
-            }
-            let Some(left) =
-                until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
-            else {
-                break None;
-            };
-            guard = self.freed.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner).0;
-        };
-        drop(guard);
-        self.waiters.fetch_sub(1, Ordering::SeqCst);
-        result
-    }
-
-    /// Tells those who wait that messages were claimed.
-    pub fn freed(&self) {
-        if self.waiters.load(Ordering::SeqCst) > 0 {
-            // Locked, so that a waiter is either before its attempt or in its wait.
-            let _guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-            self.freed.notify_all();
-        }
-    }
+    pub build: Option<Arc<Build>>,
 }
 
 /// Names a subsystem and an incarnation in host calls.
@@ -225,8 +171,8 @@ impl Handle {
 }
 
 impl Slot {
-    /// A slot for a subsystem of the config.
-    pub fn new(id: SubsystemId, name: &str, settings: &config::Subsystem) -> Slot {
+    /// A slot for a subsystem of the config, whose files lie in a folder of `data`.
+    pub fn new(id: SubsystemId, name: &str, settings: &config::Subsystem, data: &Path) -> Slot {
         let limits = Limits {
             policy: policy(settings.queue.policy),
             capacity: settings.queue.capacity,
@@ -243,6 +189,11 @@ impl Slot {
                 weight: settings.weight as usize,
                 limit: settings.handler_limit,
                 restarts: (settings.restart.max, settings.restart.within),
+                config: settings.config.text.clone(),
+                data: data.join(name).display().to_string(),
+                grants: grants(&settings.grants),
+                on_reload: settings.on_reload,
+                probation: settings.probation.clone(),
                 required: settings.required,
             },
         )
@@ -257,6 +208,11 @@ impl Slot {
             weight: 1,
             limit: Duration::ZERO,
             restarts: (0, Duration::ZERO),
+            config: String::new(),
+            data: String::new(),
+            grants: Grants::none(),
+            on_reload: OnReload::Reset,
+            probation: Probation { messages: 0, for_: Duration::ZERO, panics: 0 },
             required: false,
         };
         Slot::with(SubsystemId::OPERATOR, "operator", limits, settings)
@@ -271,10 +227,12 @@ impl Slot {
             asks: Asks::new(id, u16::try_from(limits.outcomes).unwrap_or(u16::MAX)),
             timers: Mutex::new(Timers::new(limits.timers)),
             planned: AtomicU64::new(u64::MAX),
-            timers_armed: AtomicBool::new(false),
+            armed: Mutex::default(),
             cell: Mutex::new(Cell { batch: Vec::with_capacity(limits.batch), ..Cell::default() }),
             incarnation: AtomicU32::new(0),
-            ending: AtomicU32::new(0),
+            beside: AtomicU32::new(0),
+            handover: Mutex::default(),
+            has_lost_routes: AtomicBool::new(false),
             level: AtomicU8::new(0),
             completions: Completions::default(),
             room: Room::default(),
@@ -294,6 +252,11 @@ impl Slot {
         self.cell.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The requests on their way to another instance.
+    pub fn handover(&self) -> MutexGuard<'_, Handover> {
+        self.handover.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The timers.
     pub fn timers(&self) -> MutexGuard<'_, Timers<Message>> {
         self.timers.lock().unwrap_or_else(PoisonError::into_inner)
@@ -304,9 +267,16 @@ impl Slot {
         matches!(self.queue.policy(), Policy::Reject | Policy::Block(_))
     }
 
-    /// The handle of the present instance.
-    pub fn handle(&self) -> Handle {
-        Handle { id: self.id, incarnation: self.incarnation.load(Ordering::Acquire) }
+    /// The present instance; 0 for none.
+    pub fn incarnation(&self) -> u32 {
+        self.incarnation.load(Ordering::Acquire)
+    }
+
+    /// Whether a call by this instance counts.
+    pub fn is_live(&self, incarnation: u32) -> bool {
+        incarnation != 0
+            && (incarnation == self.incarnation()
+                || incarnation == self.beside.load(Ordering::Acquire))
     }
 
     /// Notes what went wrong.
@@ -342,7 +312,7 @@ impl Slot {
             ledger,
             requests: self.requests(),
             restarts: info.restarts,
-            reloads: Default::default(),
+            reloads: info.reloads,
             last_error: info.last_error.clone(),
         }
     }
@@ -376,6 +346,11 @@ impl Slot {
             pending: counts.pending,
         }
     }
+}
+
+/// Grants as a config has them.
+pub fn grants(scopes: &[String]) -> Grants {
+    Grants::parse(scopes.iter().map(String::as_str)).expect("the config's grants are scopes")
 }
 
 fn policy(policy: config::Policy) -> Policy {

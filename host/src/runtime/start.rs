@@ -2,37 +2,41 @@
 
 use super::{
     Runtime, Slot,
-    lifecycle::{Caretaker, create},
-    slot::Source,
+    generation::{Build, Generation, Instance, served},
+    lifecycle::Caretaker,
+    scopes::check_scopes,
+    slot::grants,
 };
 use crate::{
     abi::Message,
     config::{self, Config, Mistakes},
-    loader::{self, Library},
+    loader::{self, Image, Library, Prober},
     status::Phase,
+    watch::{Watch, Watched},
 };
-use mycelia_kernel::{
-    ids::{RouteId, SubsystemId},
-    pattern::Pattern,
-    scope::Grants,
-    table::{Edit, Reach, Route},
-};
+use mycelia_kernel::{ids::SubsystemId, table::Edit};
 use mycelia_plugin::{
-    Error, ErrorCode, Kind,
-    abi::{
-        Envelope,
-        host::{CreateError, Guest},
-        manifest::{Manifest, ManifestRoute},
-    },
+    Error, ErrorCode,
+    abi::{Envelope, host::CreateError, manifest::Manifest},
 };
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, PoisonError},
+};
 
-/// A subsystem whose library is loaded.
-pub struct Loaded<'c> {
-    name: &'c str,
+/// A subsystem of the config, and what of its library was found.
+pub(super) struct Found<'c> {
+    pub name: &'c str,
     settings: &'c config::Subsystem,
-    /// Leaked: a library is unloaded only by way of a reload.
-    library: &'static Library,
+    file: Option<PathBuf>,
+    generation: Option<Arc<Generation>>,
+}
+
+impl Found<'_> {
+    /// What its library says of itself.
+    pub fn manifest(&self) -> Option<&Manifest> {
+        self.generation.as_ref().map(|generation| generation.manifest())
+    }
 }
 
 /// Why the host did not start.
@@ -65,18 +69,20 @@ impl Runtime {
         cache_seed: u64,
     ) -> Result<&'static Runtime, StartError> {
         let mut mistakes = config.mistakes();
-        let loaded = load_all(config, file, &mut mistakes);
-        check_scopes(config, &loaded, &mut mistakes);
+        let prober = Prober::find();
+        let found = load_all(config, file, prober.as_ref(), &mut mistakes);
+        check_scopes(config, &found, &mut mistakes);
         if !mistakes.is_empty() {
             return Err(StartError::Config(mistakes));
         }
-        let runtime: &'static Runtime = Box::leak(Box::new(Runtime::new(config, cache_seed)?));
+        let runtime: &'static Runtime =
+            Box::leak(Box::new(Runtime::new(config, file, prober, cache_seed)?));
+        let mut caretaker = Caretaker::new(runtime);
         let published = runtime.tables.update(|edit| {
             edit.grants(SubsystemId::OPERATOR, grants(&config.control.grants));
             // In the order of the config, which is that of the slots; what is not loaded keeps its number without routes.
-            for (name, settings) in &config.subsystems {
-                let loaded = loaded.iter().find(|loaded| loaded.name == name);
-                runtime.enter(edit, name, settings, loaded, &config.data, &mut mistakes);
+            for found in &found {
+                caretaker.enter_first(edit, found, &mut mistakes);
             }
             if mistakes.is_empty() { Ok(()) } else { Err(()) }
         });
@@ -89,93 +95,11 @@ impl Runtime {
         }
     }
 
-    /// Enters a subsystem into the table and creates its instance.
-    fn enter(
-        &'static self,
-        edit: &mut Edit,
-        name: &str,
-        settings: &config::Subsystem,
-        loaded: Option<&Loaded<'_>>,
-        data: &Path,
-        mistakes: &mut Mistakes,
-    ) {
-        let manifest = loaded.map(|loaded| loaded.library.manifest());
-        let routes =
-            manifest.into_iter().flat_map(|manifest| &manifest.routes).map(kernel_route).collect();
-        let entered = match routes {
-            Ok(routes) => edit
-                .subsystem(name, grants(&settings.grants), routes)
-                .map_err(|error| error.to_string()),
-            Err(text) => Err(text),
-        };
-        let id = match entered {
-            Ok(id) => id,
-            Err(text) => {
-                return mistakes.add(
-                    settings.places.plugin.clone(),
-                    text,
-                    "mend the plugin's route table",
-                );
-            }
-        };
-        let slot = self.slot(id);
-        let Some(loaded) = loaded else {
-            edit.remove(id);
-            slot.info().phase = Phase::Stopped;
-            return;
-        };
-        let source = source(edit, id, loaded, &data.join(name));
-        self.describe(slot, loaded, source.clone());
-        match create(self, id, &source) {
-            Ok(guest) => slot.cell().guest = Some(guest),
-            Err(error) => self.refuse(edit, slot, settings, &error, mistakes),
-        }
-    }
-
-    fn describe(&self, slot: &Slot, loaded: &Loaded<'_>, source: Source) {
-        let manifest = loaded.library.manifest();
-        let mut info = slot.info();
-        info.plugin = manifest.name.clone();
-        info.version = manifest.version.clone();
-        info.hash = loaded.library.hash().to_owned();
-        info.generation = 1;
-        info.source = Some(source);
-    }
-
-    /// A config that the plugin does not take is the operator's mistake, at its place in the file.
-    fn refuse(
-        &self,
-        edit: &mut Edit,
-        slot: &Slot,
-        settings: &config::Subsystem,
-        refused: &CreateError,
-        mistakes: &mut Mistakes,
-    ) {
-        let (name, error) = (&slot.name, &refused.error.text);
-        let (text, help) = if refused.error.code == ErrorCode::Panicked {
-            (format!("`{name}` fails in `create` with {error}"), "mend the plugin")
-        } else {
-            (
-                format!("`{name}` does not take its config: {error}"),
-                "see the plugin's documentation for what it takes",
-            )
-        };
-        if !settings.required {
-            tracing::error!(subsystem = slot.name, "the host runs without it: {text}");
-            slot.note_error(&text);
-            slot.info().phase = Phase::Stopped;
-            return edit.remove(slot.id);
-        }
-        let whole = 0..settings.config.text.len();
-        let place = settings.config.place(refused.span.clone().unwrap_or(whole));
-        mistakes.add(place, text, help);
-    }
-
     /// Destroys every instance, none of which was started.
     pub fn destroy_all(&self) {
         for slot in self.subsystems() {
-            if let Some(guest) = slot.cell().guest.take() {
-                discard(slot, guest);
+            if let Some(instance) = slot.cell().instance.take() {
+                discard(slot, instance);
             }
         }
     }
@@ -189,13 +113,11 @@ impl Runtime {
     }
 
     /// Starts every subsystem, in the order of the config.
-    pub(super) fn start_all(&self, caretaker: &mut Caretaker) -> Result<(), StartError> {
+    pub(super) fn start_all(&'static self, caretaker: &mut Caretaker) -> Result<(), StartError> {
         for slot in self.subsystems() {
-            let guest = slot.cell().guest.take();
-            if let Some(Err(error)) = guest.map(|guest| caretaker.begin(slot, guest)) {
+            let instance = slot.cell().instance.take();
+            if let Some(Err(error)) = instance.map(|instance| caretaker.begin(slot, instance)) {
                 slot.note_error(&error.to_string());
-                // If it is leaked, that is in the log.
-                let _leaked = caretaker.end(slot, None);
                 if slot.settings.required {
                     return Err(StartError::Start { name: slot.name.clone(), error });
                 }
@@ -206,19 +128,44 @@ impl Runtime {
         Ok(())
     }
 
-    /// Sets the timers of a subsystem's table, in place of those that an older instance had.
+    /// Watches the files of all plugins.
+    pub(super) fn start_watch(&'static self) -> std::io::Result<()> {
+        let files = self.subsystems().filter_map(|slot| {
+            let info = slot.info();
+            let path = info.file.clone()?;
+            // One that could not be loaded is tried again when it changes.
+            let hash = match info.hash.is_empty() {
+                true => {
+                    Image::read(&path).map_or_else(|_| String::new(), |image| image.hash().into())
+                }
+                false => info.hash.clone(),
+            };
+            Some(Watched { path, hash })
+        });
+        let watch = Watch::start(files.collect(), |change| self.lifecycle.changed(change))?;
+        *self.watch.lock().unwrap_or_else(PoisonError::into_inner) = Some(watch);
+        Ok(())
+    }
+
+    pub(super) fn stop_watch(&self) {
+        drop(self.watch.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    /// Sets the timers of the table of a subsystem's present build; those that an older one had, too, go on.
     pub(super) fn arm_timers(&self, slot: &Slot) {
-        let every =
-            slot.info().source.as_ref().map(|source| source.every.clone()).unwrap_or_default();
-        if slot.timers_armed.swap(true, std::sync::atomic::Ordering::AcqRel) {
-            return;
-        }
+        let build = slot.info().build.clone();
+        let every = build.as_ref().map_or(&[][..], |build| &build.every);
+        let mut armed = slot.armed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut timers = slot.timers();
+        armed.retain(|timer, id| every.contains(timer) || !timers.cancel(*id));
         let now = self.now();
-        for (route, period) in every {
-            let message = Message(Envelope { route, sender: slot.id.0.into(), ..Envelope::EMPTY });
-            let armed = slot.timers().arm_every(now, period, message);
-            debug_assert!(armed.is_ok(), "a table has fewer timers than a subsystem may have");
-            self.plan_for(slot, now + period);
+        for &(route, period) in every {
+            armed.entry((route, period)).or_insert_with(|| {
+                let envelope = Envelope { route, sender: slot.id.0.into(), ..Envelope::EMPTY };
+                let id = timers.arm_every(now, period, Message(envelope));
+                self.plan_for(slot, now + period);
+                id.expect("a table has fewer timers than a subsystem may have")
+            });
         }
     }
 
@@ -228,136 +175,127 @@ impl Runtime {
     }
 }
 
-fn discard(slot: &Slot, guest: Guest) {
-    if let Err(error) = guest.destroy() {
+impl Caretaker {
+    /// Enters a subsystem into the table and creates its first instance.
+    fn enter_first(&mut self, edit: &mut Edit, found: &Found<'_>, mistakes: &mut Mistakes) {
+        let Found { name, settings, file, generation } = found;
+        let routes = found.manifest().map_or(Ok(Vec::new()), served);
+        let entered = routes.and_then(|routes| {
+            let id = edit.subsystem(name, grants(&settings.grants), routes.clone());
+            id.map(|id| (id, routes)).map_err(|error| error.to_string())
+        });
+        let (id, routes) = match entered {
+            Ok(entered) => entered,
+            Err(text) => {
+                let place = settings.places.plugin.clone();
+                return mistakes.add(place, text, "mend the plugin's route table");
+            }
+        };
+        let slot = self.runtime.slot(id);
+        slot.info().file = file.clone();
+        let Some(generation) = generation else {
+            edit.remove(id);
+            slot.info().phase = Phase::Stopped;
+            return;
+        };
+        let (config, data) = (slot.settings.config.clone(), slot.settings.data.clone());
+        let build = Arc::new(Build::new(edit, id, Arc::clone(generation), routes, config, data));
+        self.describe_first(slot, &build);
+        match self.create(slot, &build) {
+            Ok(instance) => slot.cell().instance = Some(instance),
+            Err(error) => refuse(edit, slot, settings, &error, mistakes),
+        }
+    }
+
+    fn describe_first(&self, slot: &Slot, build: &Arc<Build>) {
+        let manifest = build.generation.manifest();
+        let mut info = slot.info();
+        info.plugin = manifest.name.clone();
+        info.version = manifest.version.clone();
+        info.hash = build.generation.library.hash().to_owned();
+        info.generation = build.generation.number;
+        info.generations = build.generation.number;
+        info.loaded.push(build.generation.number);
+        info.build = Some(Arc::clone(build));
+    }
+}
+
+/// A config that the plugin does not take is the operator's mistake, at its place in the file.
+fn refuse(
+    edit: &mut Edit,
+    slot: &Slot,
+    settings: &config::Subsystem,
+    refused: &CreateError,
+    mistakes: &mut Mistakes,
+) {
+    let (name, error) = (&slot.name, &refused.error.text);
+    let (text, help) = if refused.error.code == ErrorCode::Panicked {
+        (format!("`{name}` fails in `create` with {error}"), "mend the plugin")
+    } else {
+        (
+            format!("`{name}` does not take its config: {error}"),
+            "see the plugin's documentation for what it takes",
+        )
+    };
+    if !settings.required {
+        tracing::error!(subsystem = slot.name, "the host runs without it: {text}");
+        slot.note_error(&text);
+        slot.info().phase = Phase::Stopped;
+        return edit.remove(slot.id);
+    }
+    let whole = 0..settings.config.text.len();
+    let place = settings.config.place(refused.span.clone().unwrap_or(whole));
+    mistakes.add(place, text, help);
+}
+
+fn discard(slot: &Slot, instance: Instance) {
+    if let Err(error) = instance.guest.destroy() {
         tracing::error!(subsystem = slot.name, "the subsystem's drop failed: {error}");
     }
 }
 
 /// Loads the library of every subsystem; what cannot be loaded is a mistake, or, if optional, a line in the log.
-fn load_all<'c>(config: &'c Config, file: &Path, mistakes: &mut Mistakes) -> Vec<Loaded<'c>> {
+fn load_all<'c>(
+    config: &'c Config,
+    file: &Path,
+    prober: Option<&Prober>,
+    mistakes: &mut Mistakes,
+) -> Vec<Found<'c>> {
     let folder = file.parent().unwrap_or(Path::new("."));
     let search = search_path();
-    let mut loaded = Vec::new();
+    let mut all = Vec::new();
     for (name, settings) in &config.subsystems {
-        match load(folder, &search, name, settings) {
-            Ok(library) => {
-                loaded.push(Loaded { name, settings, library: Box::leak(Box::new(library)) })
-            }
+        let mut found = Found { name, settings, file: None, generation: None };
+        match load(folder, &search, &mut found, prober) {
+            Ok(library) => found.generation = Some(Arc::new(Generation { number: 1, library })),
             Err(error) if settings.required => {
                 let help = "or say `required: false`, and the host runs without it";
                 mistakes.add(settings.places.plugin.clone(), error.to_string(), help);
             }
             Err(error) => tracing::error!(subsystem = name, "the host runs without it: {error}"),
         }
+        all.push(found);
     }
-    loaded
+    all
 }
 
 fn load(
     folder: &Path,
     search: &[PathBuf],
-    name: &str,
-    settings: &config::Subsystem,
+    found: &mut Found<'_>,
+    prober: Option<&Prober>,
 ) -> Result<Library, loader::LoadError> {
-    let path = loader::find(&settings.plugin, folder, search)?;
-    loader::Image::read(&path)?.preflight()?.load(&format!("{name}@1"))
+    let path = loader::find(&found.settings.plugin, folder, search)?;
+    let path = &*found.file.insert(path);
+    let staged = Image::read(path)?.preflight()?.seal(&format!("{}@1", found.name))?;
+    if let Some(prober) = prober {
+        staged.probe(prober)?;
+    }
+    staged.load()
 }
 
 /// Where plugins are looked for.
 pub fn search_path() -> Vec<PathBuf> {
     let binary = std::env::current_exe().unwrap_or_default();
     loader::search_path(std::env::var_os("MYCELIA_PLUGIN_PATH"), &binary)
-}
-
-/// Grants must name scopes that exist; needs that are not granted are worth a line.
-fn check_scopes(config: &Config, loaded: &[Loaded<'_>], mistakes: &mut Mistakes) {
-    for (name, settings) in &config.subsystems {
-        for (grant, place) in settings.grants.iter().zip(&settings.places.grants) {
-            if let Some(text) = unknown_scope(config, loaded, grant) {
-                mistakes.add(
-                    place.clone(),
-                    text,
-                    "see `mycelia inspect` for the scopes of a plugin",
-                );
-            }
-        }
-        let manifest = loaded
-            .iter()
-            .find(|loaded| loaded.name == name)
-            .map(|loaded| loaded.library.manifest());
-        for need in manifest.into_iter().flat_map(|manifest| &manifest.needs) {
-            if !settings.grants.contains(&need.scope) {
-                let (scope, reason) = (&need.scope, &need.reason);
-                tracing::warn!(
-                    subsystem = name,
-                    "it needs the scope `{scope}` {reason}, which is not granted"
-                );
-            }
-        }
-    }
-}
-
-/// What is wrong with a grant, if its scope does not exist.
-fn unknown_scope(config: &Config, loaded: &[Loaded<'_>], grant: &str) -> Option<String> {
-    let (subsystem, scope) = grant.rsplit_once(':')?;
-    if subsystem == "kernel" {
-        return (!["read", "control"].contains(&scope))
-            .then(|| format!("the kernel has no scope `{scope}`"));
-    }
-    if config.subsystem(subsystem).is_none() {
-        return Some(format!(
-            "`{grant}` is a scope of `{subsystem}`, but there is no such subsystem"
-        ));
-    }
-    let manifest = loaded.iter().find(|loaded| loaded.name == subsystem)?.library.manifest();
-    if manifest.routes.iter().any(|route| route.scope == scope) {
-        return None;
-    }
-    let known = scopes_of(manifest);
-    Some(format!("`{subsystem}` has no scope `{scope}`; it has {known}"))
-}
-
-fn scopes_of(manifest: &Manifest) -> String {
-    let mut scopes: Vec<&str> = manifest.routes.iter().map(|route| route.scope.as_str()).collect();
-    scopes.sort_unstable();
-    scopes.dedup();
-    scopes.retain(|scope| !scope.is_empty());
-    if scopes.is_empty() { "none".into() } else { format!("`{}`", scopes.join("`, `")) }
-}
-
-fn grants(scopes: &[String]) -> Grants {
-    Grants::parse(scopes.iter().map(String::as_str)).expect("the config's grants are scopes")
-}
-
-fn kernel_route(route: &ManifestRoute) -> Result<Route, String> {
-    let pattern = Pattern::parse(&route.pattern).map_err(|error| {
-        format!("its route `{}` is no pattern: {error}", route.pattern.escape_debug())
-    })?;
-    Ok(Route {
-        pattern,
-        scope: (!route.scope.is_empty()).then(|| route.scope.clone()),
-        reach: if route.kind == Kind::On { Reach::Anyone } else { Reach::HostOnly },
-        body: route.body.1,
-        reply: route.reply.1,
-    })
-}
-
-/// What instances of a subsystem are made from.
-fn source(edit: &Edit, id: SubsystemId, loaded: &Loaded<'_>, data: &Path) -> Source {
-    let number = |route: &ManifestRoute| -> RouteId {
-        edit.table().route_id(id, &route.pattern).expect("the route was just entered")
-    };
-    let routes = &loaded.library.manifest().routes;
-    let every = routes.iter().filter_map(|route| match route.kind {
-        Kind::Every(period) => Some((number(route).0, period)),
-        _ => None,
-    });
-    Source {
-        module: loaded.library.module(),
-        config: loaded.settings.config.text.clone(),
-        data: data.display().to_string(),
-        every: every.collect(),
-        routes: routes.iter().map(|route| number(route).0).collect(),
-    }
 }

@@ -27,8 +27,10 @@ impl Runtime {
         let mut caretaker = Caretaker::new(self);
         let started = self.start_all(&mut caretaker);
         if started.is_ok() {
+            self.start_watch()?;
             ready();
             caretaker.care();
+            self.stop_watch();
         }
         self.end(&mut caretaker);
         self.finished.store(true, Ordering::Release);
@@ -55,7 +57,7 @@ impl Runtime {
     }
 
     /// Timers end, gateways stop, queues drain until they are empty or time is up, the rest is dead.
-    fn end(&self, caretaker: &mut Caretaker) {
+    fn end(&'static self, caretaker: &mut Caretaker) {
         self.stopping.store(true, Ordering::Relaxed);
         self.quiet.store(true, Ordering::Relaxed);
         let until = Instant::now() + self.drain_timeout;
@@ -76,12 +78,12 @@ impl Runtime {
         });
     }
 
-    fn end_one(&self, slot: &Slot, caretaker: &mut Caretaker, until: Instant) {
+    fn end_one(&self, slot: &'static Slot, caretaker: &mut Caretaker, until: Instant) {
         // A subsystem whose turn or threads linger gets a moment of its own, even when the drain used all the time up.
         let until = until.max(Instant::now() + LOOK * 50);
         if caretaker.hold_until(slot, until) {
-            // If it is leaked, that is in the log, and it ends with the process.
-            let _leaked = caretaker.end(slot, Some(until));
+            // A thread that lingers is in the log, and ends with the process.
+            let _lingers = caretaker.end(slot, Some(until));
             caretaker.release(slot);
         } else {
             tracing::error!(
@@ -97,13 +99,16 @@ impl Runtime {
         slot.info().phase = Phase::Stopped;
         slot.listeners.lock().unwrap_or_else(PoisonError::into_inner).clear();
         slot.timers().clear().for_each(|message| self.pool.release(&message));
+        slot.armed.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// Asks the plugins' own threads to end, which is how gateways stop, and waits for them.
     fn quiesce(&self, until: Instant) {
         let threads: Vec<_> = self
             .subsystems()
-            .filter_map(|slot| slot.cell().guest.as_ref().map(|guest| guest.threads()))
+            // A handler that runs has the cell; its instance's threads are asked when it is ended.
+            .filter_map(|slot| slot.cell.try_lock().ok())
+            .filter_map(|cell| cell.instance.as_ref().map(|one| one.guest.threads()))
             .collect();
         threads.iter().for_each(|threads| threads.quiesce());
         self.wait_until(until, || threads.iter().all(|threads| threads.running() == 0));

@@ -14,13 +14,15 @@ const PARK: Duration = Duration::from_millis(500);
 /// What one worker has of its own.
 pub struct Worker {
     desk: Desk,
+    /// The last errand that it has done.
+    seen: u64,
 }
 
 impl Worker {
     /// A worker for this host.
     pub fn new(runtime: &Runtime) -> Worker {
         let batch = runtime.subsystems().map(|slot| slot.settings.batch).max().unwrap_or(1);
-        Worker { desk: Desk::new(runtime, batch) }
+        Worker { desk: Desk::new(runtime, batch), seen: 0 }
     }
 }
 
@@ -37,14 +39,20 @@ impl Runtime {
             let next = self.plan.next();
             let until = Duration::from_nanos(next.saturating_sub(now)).min(PARK);
             // Something planned for sooner counts as work: the time to park would be too long for it.
-            let has_work =
-                || !self.ready.is_empty() || self.plan.next() < next || self.is_finished();
+            let seen = worker.seen;
+            let has_work = || {
+                !self.ready.is_empty()
+                    || self.plan.next() < next
+                    || self.errands.are_new(seen)
+                    || self.is_finished()
+            };
             self.workers.wait(number, until, has_work);
         }
     }
 
     /// Fires what is due and gives one ready subsystem its turn; whether there was one.
     pub fn work_once(&self, worker: &mut Worker) -> bool {
+        self.errands.run(&mut worker.seen);
         if self.plan.next() != u64::MAX {
             let now = self.now();
             if self.plan.next() <= now {
@@ -96,8 +104,10 @@ impl Runtime {
 
     /// Takes a subsystem whose handler panicked out of circulation; the lifecycle thread makes a new instance.
     fn fail(&self, slot: &Slot, text: String) {
+        slot.cell().failed = Some(text);
         // This worker is the holder and never leaves: the lifecycle thread has the subsystem from here on.
         slot.queue.seize();
-        self.lifecycle.restart(slot.id, text, true);
+        self.lifecycle.handed_over();
+        self.lifecycle.restart(slot.id);
     }
 }
