@@ -8,6 +8,10 @@ use crate::{
     runtime::{Runtime, Slot, StartError},
 };
 use mycelia_kernel::table::{Reach, Table};
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGTERM},
+    iterator::Signals,
+};
 use std::{
     hash::{BuildHasher, Hasher, RandomState},
     io::{self, Write},
@@ -54,7 +58,7 @@ fn serve(file: &Path) -> Result<(), Failure> {
     let runtime = created.map_err(failed)?;
     runtime.set_log_level(LevelFilter::current());
     let server = open_control(listener, runtime)?;
-    stop_on_signals(runtime)
+    take_signals(runtime)
         .map_err(|error| Failure::failed(format!("cannot take signals: {error}")))?;
     let served = runtime.serve(|| greet(file, runtime, &server));
     server.stop();
@@ -95,20 +99,24 @@ fn open_control(listener: TcpListener, runtime: &'static Runtime) -> Result<Serv
     opened.map_err(|error| Failure::failed(format!("cannot open the control server: {error}")))
 }
 
-/// The first SIGTERM or SIGINT stops in order, the second at once.
-fn stop_on_signals(runtime: &'static Runtime) -> io::Result<()> {
-    let mut signals = signal_hook::iterator::Signals::new([
-        signal_hook::consts::SIGTERM,
-        signal_hook::consts::SIGINT,
-    ])?;
+/// The first SIGTERM or SIGINT stops in order, the second at once; SIGHUP reloads what has changed.
+fn take_signals(runtime: &'static Runtime) -> io::Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     let watch = move || {
-        let mut signals = signals.forever();
-        if signals.next().is_some() {
-            say("stopping; once more to stop at once");
-            runtime.stop();
-        }
-        if let Some(signal) = signals.next() {
-            std::process::exit(128 + signal);
+        let mut is_stopping = false;
+        for signal in signals.forever() {
+            match signal {
+                SIGHUP => {
+                    tracing::info!("SIGHUP: reloading every plugin whose file has changed");
+                    runtime.reload_changed();
+                }
+                _ if is_stopping => std::process::exit(128 + signal),
+                _ => {
+                    is_stopping = true;
+                    say("stopping; once more to stop at once");
+                    runtime.stop();
+                }
+            }
         }
     };
     thread::Builder::new().name("mycelia-signals".into()).spawn(watch).map(drop)
@@ -167,6 +175,6 @@ fn runnable(command: &str) -> String {
 }
 
 /// Writes for people, to stderr; a closed one is nobody's loss.
-fn say(text: &str) {
+pub(crate) fn say(text: &str) {
     let _ = writeln!(anstream::stderr(), "{}", text.trim_end());
 }

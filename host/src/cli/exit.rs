@@ -2,6 +2,7 @@
 
 use super::output;
 use crate::control::{Address, ClientError, ErrorBody};
+use serde_json::json;
 use std::process::ExitCode;
 
 /// The exit codes, after sysexits where it has one.
@@ -47,6 +48,12 @@ impl Failure {
     /// Everything is said already.
     pub fn silent(exit: Exit) -> Self {
         Self { exit, text: String::new() }
+    }
+
+    /// The host's refusal is printed as JSON: with `--json` it is the outcome, and so data.
+    pub fn told(error: &ErrorBody) -> Self {
+        let told = output::json(json!(error).to_string().as_bytes());
+        told.err().unwrap_or(Self::silent(Exit::Failed))
     }
 
     /// Says so on stderr.

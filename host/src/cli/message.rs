@@ -1,6 +1,6 @@
 //! `send` and `ask`: a message from the command line.
 
-use super::exit::{Exit, Failure};
+use super::exit::Failure;
 use super::output;
 use super::reach::Reach;
 use crate::config::amounts::parse_duration;
@@ -109,12 +109,9 @@ fn limited(source: impl Read, name: &str) -> Result<Vec<u8>, Failure> {
     }
 }
 
-/// With `--json`, the host's refusal is the outcome, and so data.
 fn refused(error: ClientError, is_json: bool) -> Failure {
     match error {
-        ClientError::Refused(error) if is_json => output::json(json!(error).to_string().as_bytes())
-            .err()
-            .unwrap_or(Failure::silent(Exit::Failed)),
+        ClientError::Refused(error) if is_json => Failure::told(&error),
         error => error.into(),
     }
 }

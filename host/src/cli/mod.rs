@@ -8,6 +8,7 @@ mod inspect;
 mod message;
 mod output;
 mod reach;
+mod reload;
 mod status;
 mod stop;
 
@@ -27,6 +28,8 @@ use std::process::ExitCode;
 pub struct Seams {
     /// Runs a host from this file until it is stopped, and reports its own failures.
     pub run: fn(&Path) -> ExitCode,
+    /// Like `run`, while it builds the plugins whose sources are saved.
+    pub dev: fn(&Path) -> ExitCode,
     /// Reads a config, and compares it with the plugins that it names.
     pub check: fn(&Path) -> Result<Config, Mistakes>,
     /// Reads a library's manifest, without executing it.
@@ -63,12 +66,17 @@ struct Cli {
 const EXIT_CODES: &str = "\
 Exit codes: 0 ok, 1 failed, 2 usage, 69 host not reachable, 78 bad config.
 Environment: MYCELIA_CONTROL, MYCELIA_TOKEN, MYCELIA_LOG (a level such as debug),
-MYCELIA_LOG_FORMAT (text, json), MYCELIA_PLUGIN_PATH, NO_COLOR.";
+MYCELIA_LOG_FORMAT (text, json), MYCELIA_PLUGIN_PATH, CARGO, NO_COLOR.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run a host from a config file until it is told to stop.
     Run {
+        /// The RON file that says which plugins to run, and how.
+        file: PathBuf,
+    },
+    /// Run a host, and build its plugins whenever their sources are saved.
+    Dev {
         /// The RON file that says which plugins to run, and how.
         file: PathBuf,
     },
@@ -82,6 +90,8 @@ enum Command {
     Send(message::Send),
     /// Send a request to a subsystem, and print the reply.
     Ask(message::Ask),
+    /// Put the new build of a plugin in place of the one that serves.
+    Reload(reload::Reload),
     /// Stop a running host: its queues drain first.
     Stop(stop::Stop),
     /// Print a completion script for a shell.
@@ -95,7 +105,7 @@ impl Command {
     /// Commands for people at a terminal keep quiet about what went well.
     fn log_filter(&self) -> &'static str {
         match self {
-            Command::Run { .. } => "info",
+            Command::Run { .. } | Command::Dev { .. } => "info",
             _ => "warn",
         }
     }
@@ -103,11 +113,13 @@ impl Command {
     fn execute(&self, seams: &Seams) -> Result<ExitCode, Failure> {
         match self {
             Command::Run { file } => return Ok((seams.run)(file)),
+            Command::Dev { file } => return Ok((seams.dev)(file)),
             Command::Check(check) => check.execute(seams.check),
             Command::Inspect(inspect) => inspect.execute(seams.inspect),
             Command::Status(show) => show.execute(),
             Command::Send(send) => send.execute(),
             Command::Ask(ask) => ask.execute(),
+            Command::Reload(reload) => reload.execute(),
             Command::Stop(stop) => stop.execute(),
             Command::Completions { shell } => output::data(&completions(*shell)),
         }
@@ -124,6 +136,7 @@ fn completions(shell: Shell) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::ValueEnum;
 
     #[test]
     fn commands_are_well_formed() {
@@ -139,6 +152,7 @@ mod tests {
     fn what_is_taken() {
         for arguments in [
             "run a.ron",
+            "dev a.ron",
             "check a.ron --effective --json",
             "inspect libkv.so --json",
             "status --control localhost:7070 --token file",
@@ -146,10 +160,23 @@ mod tests {
             "send kv://put/x -",
             "send kv://put/x @file --json",
             "ask kv://get/x --within 2s",
+            "reload kv",
+            "reload kv --json --control localhost:7070 --token file",
             "stop",
             "completions bash",
         ] {
             assert!(parse(arguments).is_ok(), "{arguments}");
+        }
+    }
+
+    #[test]
+    fn every_shell_completes_every_command() {
+        for shell in Shell::value_variants() {
+            let script = String::from_utf8(completions(*shell)).unwrap();
+            for command in Cli::command().get_subcommands() {
+                let name = command.get_name();
+                assert!(script.contains(name), "{shell} does not complete {name}");
+            }
         }
     }
 
@@ -160,6 +187,8 @@ mod tests {
             ("ask kv://x --witin 2s", "--within"),
             ("status --control 7070", "HOST:PORT"),
             ("send", "PATH"),
+            ("reload", "NAME"),
+            ("reload a b", "'b'"),
             ("fly", "fly"),
         ] {
             let error = parse(arguments).expect_err(arguments).to_string();

@@ -4,13 +4,13 @@ use super::exit::Failure;
 use super::output::{self, visible};
 use super::reach::Reach;
 use crate::config::amounts::show_duration;
-use crate::status::{Phase, Status, SubsystemStatus};
+use crate::status::{Phase, ReloadsStatus, Status, SubsystemStatus};
 use clap::Args;
 use clap::builder::styling::{AnsiColor, Style};
 use std::time::Duration;
 
-/// Columns of a terminal that the text is fit for.
-const WIDTH: usize = 100;
+/// Columns of a terminal that sentences are fit for.
+const WIDTH: usize = 80;
 
 /// `mycelia status`.
 #[derive(Args, Debug)]
@@ -38,10 +38,19 @@ impl Show {
 
 /// The status as aligned text, with ANSI styles.
 pub fn table(status: &Status) -> String {
-    let parts = [summary(status), states(status), counts(status), errors(status), retained(status)];
+    let parts = [
+        summary(status),
+        states(status),
+        counts(status),
+        reloads(status),
+        errors(status),
+        retained(status),
+    ];
     let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     parts.join("\n")
 }
+
+const CONFIG_CHANGED: &str = "the config file has changed since; restart the host to take it up\n";
 
 fn summary(status: &Status) -> String {
     let phases = [
@@ -52,17 +61,14 @@ fn summary(status: &Status) -> String {
         Phase::Stopping,
         Phase::Stopped,
     ];
-    let count = |phase| status.subsystems.values().filter(|one| one.phase == phase).count();
-    let counted = phases.map(|phase| (count(phase), phase.word()));
-    let counted: Vec<String> = counted
-        .iter()
-        .filter(|(count, _)| *count > 0)
-        .map(|(count, word)| format!("{count} {word}"))
-        .collect();
-    let subsystems = if counted.is_empty() { "none".into() } else { counted.join(", ") };
+    let count = |phase| status.subsystems.values().filter(|one| one.phase == phase).count() as u64;
+    let counted = counted(phases.map(|phase| (count(phase), phase.word())));
+    let subsystems = if counted.is_empty() { "none".into() } else { counted };
     let up = show_seconds(status.uptime_s);
     let memory = show_memory(status.memory_rss_bytes);
-    format!("up {up}, workers: {}, memory: {memory}, subsystems: {subsystems}\n", status.workers)
+    let config = if status.config_changed { CONFIG_CHANGED } else { "" };
+    let workers = status.workers;
+    format!("up {up}, workers: {workers}, memory: {memory}, subsystems: {subsystems}\n{config}")
 }
 
 fn states(status: &Status) -> String {
@@ -121,6 +127,16 @@ fn counts(status: &Status) -> String {
     rows.render()
 }
 
+fn reloads(status: &Status) -> String {
+    let reloaded = status.subsystems.iter().filter_map(|(name, one)| {
+        let ReloadsStatus { committed, refused, rolled_back } = one.reloads;
+        let counted =
+            counted([(committed, "committed"), (refused, "refused"), (rolled_back, "rolled back")]);
+        (!counted.is_empty()).then(|| format!("  {}: {counted}\n", visible(name)))
+    });
+    headed("RELOADS", reloaded)
+}
+
 fn errors(status: &Status) -> String {
     let failed = status.subsystems.iter().filter_map(|(name, one)| {
         let error = one.last_error.as_deref()?;
@@ -135,6 +151,12 @@ fn retained(status: &Status) -> String {
         wrap(&head, &one.reason)
     });
     headed("GENERATIONS NOT YET UNLOADED", retained)
+}
+
+/// Those that there are.
+fn counted<const N: usize>(counts: [(u64, &str); N]) -> String {
+    let some = counts.iter().filter(|(count, _)| *count > 0);
+    some.map(|(count, word)| format!("{count} {word}")).collect::<Vec<_>>().join(", ")
 }
 
 fn headed(head: &str, lines: impl Iterator<Item = String>) -> String {

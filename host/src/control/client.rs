@@ -17,6 +17,9 @@ const CONNECT: Duration = Duration::from_secs(2);
 /// For an answer that the host gives at once.
 const SOON: Duration = Duration::from_secs(10);
 
+/// For a reload: its lifecycle calls may each take the `handler_limit`, 5 s by default.
+const RELOAD: Duration = Duration::from_secs(60);
+
 /// For an answer whose limit the host keeps; a host that hangs is noticed after this.
 const PATIENCE: Duration = Duration::from_secs(3600);
 
@@ -141,6 +144,15 @@ impl Client {
         let mut response = self.post("/ask", &query, body, patience)?;
         let is_json = response.body().mime_type() == Some("application/json");
         Ok(OperatorReply { body: self.bytes(&mut response)?, is_json })
+    }
+
+    /// Reloads a subsystem and waits for the report, as JSON.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn reload(&self, subsystem: &str) -> Result<Vec<u8>, ClientError> {
+        let mut response = self.post("/reload", &[("subsystem", subsystem)], &[], RELOAD)?;
+        self.bytes(&mut response)
     }
 
     /// Stops the host in order.

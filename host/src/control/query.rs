@@ -1,4 +1,4 @@
-//! What a request's query says: which path, and within what time.
+//! What a request's query says: which path, and within what time, or which subsystem.
 
 use crate::config::amounts::parse_duration;
 use percent_encoding::percent_decode_str;
@@ -20,19 +20,45 @@ impl Query {
     /// What is wrong with it, in one sentence.
     pub fn parse(query: &str, takes_within: bool) -> Result<Self, String> {
         let (mut path, mut within) = (None, None);
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let value = decode(value)?;
+        for pair in pairs(query) {
+            let (name, value) = pair?;
             match name {
                 "path" => set(&mut path, name, value)?,
                 "within" if takes_within => set(&mut within, name, duration(&value)?)?,
-                _ => return Err(format!("the query has an unknown parameter {name:?}")),
+                _ => return Err(unknown(name)),
             }
         }
         let path =
             path.ok_or("the query names no path; write ?path=kv://put/x, percent-encoded")?;
         Ok(Self { path, within })
     }
+}
+
+/// Reads `subsystem=…`.
+///
+/// # Errors
+/// What is wrong with it, in one sentence.
+pub(super) fn subsystem(query: &str) -> Result<String, String> {
+    let mut subsystem = None;
+    for pair in pairs(query) {
+        match pair? {
+            ("subsystem", value) => set(&mut subsystem, "subsystem", value)?,
+            (name, _) => return Err(unknown(name)),
+        }
+    }
+    subsystem.ok_or_else(|| "the query names no subsystem; write ?subsystem=kv".into())
+}
+
+/// The parameters, each with its value decoded.
+fn pairs(query: &str) -> impl Iterator<Item = Result<(&str, String), String>> {
+    query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        Ok((name, decode(value)?))
+    })
+}
+
+fn unknown(name: &str) -> String {
+    format!("the query has an unknown parameter {name:?}")
 }
 
 fn set<T>(slot: &mut Option<T>, name: &str, value: T) -> Result<(), String> {
@@ -102,6 +128,20 @@ mod tests {
         check("path=a%2", Err("two hex digits"));
         check("path=a%zz", Err("two hex digits"));
         check("path=%FF", Err("not UTF-8"));
+    }
+
+    #[test]
+    fn a_reload_names_a_subsystem() {
+        assert_eq!(subsystem("subsystem=kv").as_deref(), Ok("kv"));
+        assert_eq!(subsystem("subsystem=a%26b%20c").as_deref(), Ok("a&b c"));
+        let check = |query: &str, expect: &str| {
+            let text = subsystem(query).unwrap_err();
+            assert!(text.contains(expect), "{query}: {text}");
+        };
+        check("", "names no subsystem");
+        check("subsystem=a&subsystem=b", "twice");
+        check("subsystem=a&path=b", "unknown parameter \"path\"");
+        check("subsystem=%zz", "two hex digits");
     }
 
     #[test]

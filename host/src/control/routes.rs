@@ -3,9 +3,10 @@
 use super::BODY_LIMIT;
 use super::answers::Refusal;
 use super::guard::{Authorized, Guard, guard};
-use super::query::Query;
+use super::query::{self, Query};
 use super::server::Limits;
 use crate::operator::{Operator, OperatorReply};
+use crate::report::ReloadReport;
 use crate::status::Status;
 use axum::body::{Body, HttpBody};
 use axum::extract::{RawQuery, State};
@@ -34,8 +35,12 @@ GET  /status                        the whole host as JSON
 With the token (Authorization: Bearer ...):
 POST /send?path=PATH                sends the body as a message
 POST /ask?path=PATH&within=2s       sends the body as a request, answers with the reply
+POST /reload?subsystem=NAME         puts a plugin's new build in place of the old one
 POST /stop                          stops the host in order
 ";
+
+/// Takes an outcome, once.
+type Tell<T> = Box<dyn FnOnce(Result<T, Error>) + Send>;
 
 /// What every endpoint works with.
 pub(super) struct Control {
@@ -52,6 +57,7 @@ pub(super) fn router(control: Arc<Control>) -> Router {
         .route("/status", get(status))
         .route("/send", post(send))
         .route("/ask", post(ask))
+        .route("/reload", post(reload))
         .route("/stop", post(stop))
         .fallback(unknown_endpoint)
         .method_not_allowed_fallback(wrong_method)
@@ -92,11 +98,18 @@ async fn ask(
 ) -> Result<Response, Refusal> {
     let Query { path, within } = parse(query, true)?;
     let body = control.read(body).await?;
-    let (done, outcome) = oneshot::channel();
-    // A client that hung up hears nothing more.
-    let done = Box::new(move |outcome| drop(done.send(outcome)));
-    control.operate(move |operator| operator.ask(&path, &body, within, done)).await?;
-    Ok(reply(outcome.await.map_err(|_| lost())??))
+    let told = control.told(move |operator, done| operator.ask(&path, &body, within, done));
+    Ok(reply(told.await?))
+}
+
+/// Takes as long as the reload does; the limits are those of its steps.
+async fn reload(
+    State(control): State<Arc<Control>>,
+    _: Authorized,
+    RawQuery(query): RawQuery,
+) -> Result<Json<ReloadReport>, Refusal> {
+    let name = query::subsystem(&query.unwrap_or_default()).map_err(Refusal::bad_request)?;
+    control.told(move |operator, done| operator.reload(&name, done)).await.map(Json)
 }
 
 async fn stop(
@@ -126,6 +139,18 @@ impl Control {
     ) -> Result<T, Refusal> {
         let operator = Arc::clone(&self.operator);
         tokio::task::spawn_blocking(move || call(&*operator)).await.map_err(|_| lost())
+    }
+
+    /// Waits for what a call tells later, when its thread is free again.
+    async fn told<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&dyn Operator, Tell<T>) + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let (done, outcome) = oneshot::channel();
+        // A client that hung up hears nothing more.
+        let done = Box::new(move |outcome| drop(done.send(outcome)));
+        self.operate(move |operator| call(operator, done)).await?;
+        Ok(outcome.await.map_err(|_| lost())??)
     }
 
     async fn read(&self, body: Body) -> Result<Vec<u8>, Refusal> {

@@ -1,6 +1,7 @@
 //! The binary as its users call it.
 
-use crate::fake::Host;
+use crate::fake::{Host, report};
+use mycelia::report::ReloadReport;
 use std::fs;
 use std::io::Write;
 use std::net::TcpListener;
@@ -55,7 +56,9 @@ fn run_at(host: &Host, arguments: &str) -> Ended {
 
 #[test]
 fn usage_is_exit_2() {
-    for arguments in ["", "fly", "send", "status --control nowhere", "ask a://b --within x"] {
+    for arguments in
+        ["", "fly", "send", "reload", "status --control nowhere", "ask a://b --within x"]
+    {
         let ended = run(arguments);
         assert_eq!((ended.code, ended.out.as_str()), (Some(2), ""), "{arguments}: {ended:?}");
     }
@@ -68,7 +71,19 @@ fn usage_is_exit_2() {
 
 #[test]
 fn help_fits_a_terminal() {
-    for command in ["", "run", "check", "inspect", "status", "send", "ask", "stop", "completions"] {
+    for command in [
+        "",
+        "run",
+        "dev",
+        "check",
+        "inspect",
+        "status",
+        "send",
+        "ask",
+        "reload",
+        "stop",
+        "completions",
+    ] {
         let ended = run(&format!("{command} --help"));
         assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""), "{command}");
         assert!(ended.out.lines().all(|line| line.chars().count() <= 100), "{}", ended.out);
@@ -81,7 +96,7 @@ fn no_host_is_exit_69() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     drop(listener);
-    for arguments in ["status", "send a://b", "ask a://b x --json", "stop"] {
+    for arguments in ["status", "send a://b", "ask a://b x --json", "reload kv --json", "stop"] {
         let ended = run(&format!("{arguments} --control {address}"));
         assert_eq!((ended.code, ended.out.as_str()), (Some(69), ""), "{ended:?}");
         let text = format!("no host answers at {address}; start one with `mycelia run FILE`");
@@ -229,6 +244,37 @@ fn tokens_are_found_or_given() {
     let ended: Ended = without().args(["--token", "/nonexistent"]).output().unwrap().into();
     assert_eq!(ended.code, Some(2));
     assert!(ended.err.contains("cannot take the token from /nonexistent"), "{ended:?}");
+}
+
+#[test]
+fn reload_tells_what_serves() {
+    let host = Host::start();
+    let ended = run_at(&host, "reload kv");
+    assert_eq!((ended.code, ended.out.as_str()), (Some(0), ""));
+    assert_eq!(
+        ended.err,
+        "kv: reloaded: generation 2 (mycelia-kv 0.2.0, 0123456789ab) serves after 30.00 ms; \
+         state kept (42 bytes); paused 1.50 ms, of which the host's 0.50 ms; probed in 5.00 ms\n"
+    );
+    let ended = run_at(&host, "reload kv --json");
+    assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""));
+    assert_eq!(serde_json::from_str::<ReloadReport>(&ended.out).unwrap(), report());
+}
+
+#[test]
+fn reload_explains_a_refusal() {
+    let host = Host::start();
+    let check = |name: &str, expect: &str| {
+        let ended = run_at(&host, &format!("reload {name}"));
+        assert_eq!((ended.code, ended.out.as_str()), (Some(1), ""));
+        assert_eq!(ended.err, expect);
+    };
+    check("error://invalid/no", "error: because of invalid\u{fffd}[2J\n");
+    check("vk", "error: there is no subsystem `vk`; there are `kv`\n");
+    let ended = run_at(&host, "reload error://busy/no --json");
+    assert_eq!((ended.code, ended.err.as_str()), (Some(1), ""));
+    let json: serde_json::Value = serde_json::from_str(&ended.out).unwrap();
+    assert_eq!((&json["error"], &json["handled"]), (&"busy".into(), &"no".into()));
 }
 
 #[test]

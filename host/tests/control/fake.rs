@@ -1,7 +1,8 @@
 //! A host that does what the path says, and a control server before it.
 
 use mycelia::control::{Folders, Limits, Server, Token, serve_with};
-use mycelia::operator::{Done, Operator, OperatorReply};
+use mycelia::operator::{Done, Operator, OperatorReply, ReloadDone};
+use mycelia::report::{ReloadReport, ReloadTimes, StateFate};
 use mycelia::status::{Status, SubsystemStatus};
 use mycelia_plugin::{Error, ErrorCode, Handled};
 use std::fs::Permissions;
@@ -20,6 +21,7 @@ pub struct Fake {
     pub has_stopped: AtomicBool,
     pub sent: Mutex<Vec<(String, Vec<u8>)>>,
     pub asked: Mutex<Vec<(String, Option<Duration>)>>,
+    pub reloading: Mutex<Vec<ReloadDone>>,
     kept: Mutex<Vec<Done>>,
 }
 
@@ -65,8 +67,42 @@ impl Operator for Fake {
         }
     }
 
+    fn reload(&self, name: &str, done: ReloadDone) {
+        match split(name) {
+            ("error", code) => done(Err(error(code))),
+            ("never", _) => self.reloading.lock().unwrap().push(done),
+            ("lost", _) => drop(done),
+            ("kv", _) => done(Ok(report())),
+            _ => done(Err(Error::not_found(format!(
+                "there is no subsystem `{name}`; there are `kv`"
+            )))),
+        }
+    }
+
     fn stop(&self) {
         self.has_stopped.store(true, Ordering::SeqCst);
+    }
+}
+
+/// The report of the only subsystem that there is.
+pub fn report() -> ReloadReport {
+    let micros = Duration::from_micros;
+    ReloadReport {
+        subsystem: "kv".into(),
+        plugin: "mycelia-kv".into(),
+        version: "0.2.0".into(),
+        generation: 2,
+        hash: "0123456789abcdef".into(),
+        state: StateFate::Kept,
+        state_bytes: 42,
+        times: ReloadTimes {
+            total: micros(30_000),
+            probe: micros(5000),
+            snapshot: micros(200),
+            pause: micros(1300),
+            stop: micros(1000),
+            ..ReloadTimes::default()
+        },
     }
 }
 

@@ -1,8 +1,9 @@
 //! What the server gives, refuses and survives.
 
-use crate::fake::Host;
+use crate::fake::{Host, report};
 use crate::http::{Request, answer, connect, get, post};
 use mycelia::control::{BODY_LIMIT, Limits};
+use mycelia::report::ReloadReport;
 use mycelia_plugin::ErrorCode;
 use std::io::Write;
 use std::net::{Shutdown, TcpListener};
@@ -44,7 +45,7 @@ fn elsewhere_everything_needs_the_token() {
 #[test]
 fn acting_needs_the_token() {
     let host = Host::start();
-    for target in ["/send?path=a://b", "/ask?path=a://b", "/stop"] {
+    for target in ["/send?path=a://b", "/ask?path=a://b", "/reload?subsystem=kv", "/stop"] {
         let line = format!("POST {target}");
         let request = || Request::new(&host, &line).body(b"");
         let missing = request().call();
@@ -83,6 +84,40 @@ fn messages_arrive_as_they_are() {
     let asked = host.fake.asked.lock().unwrap().clone();
     let within = Some(Duration::from_millis(250));
     assert_eq!(asked, [("kv://get/x".into(), within), ("json://x".into(), None)]);
+}
+
+#[test]
+fn a_reload_is_reported() {
+    let host = Host::start();
+    let reloaded = post(&host, "/reload?subsystem=kv", b"");
+    assert_eq!((reloaded.status, reloaded.json()["state"].as_str()), (200, Some("kept")));
+    assert_eq!(serde_json::from_slice::<ReloadReport>(&reloaded.body).unwrap(), report());
+    let unknown = post(&host, "/reload?subsystem=v%26k", b"");
+    assert_eq!((unknown.status, unknown.error().0.as_str()), (404, "not_found"));
+    assert!(unknown.error().1.contains("no subsystem `v&k`; there are `kv`"), "{unknown:?}");
+}
+
+#[test]
+fn a_reload_that_takes_its_time_holds_up_nobody() {
+    let host = Host::start_at("127.0.0.1:0", hasty());
+    thread::scope(|scope| {
+        let reload = scope.spawn(|| post(&host, "/reload?subsystem=never", b"").status);
+        let begun = Instant::now();
+        let done = loop {
+            if let Some(done) = host.fake.reloading.lock().unwrap().pop() {
+                break done;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(10), "no reload begins");
+            thread::yield_now();
+        };
+        assert_eq!(get(&host, "/livez").status, 200);
+        assert_eq!(get(&host, "/status").status, 200);
+        // Longer than any limit that a client has to keep.
+        thread::sleep(hasty().body + hasty().head);
+        assert!(!reload.is_finished());
+        done(Ok(report()));
+        assert_eq!(reload.join().unwrap(), 200);
+    });
 }
 
 #[test]
@@ -153,6 +188,9 @@ fn what_is_wrong_is_said_in_json() {
     check("POST /send?path=a&within=2s", 400, "unknown parameter");
     check("POST /ask?path=%zz", 400, "hex digits");
     check("POST /ask?path=a&within=2", 400, "duration");
+    check("POST /reload", 400, "names no subsystem");
+    check("POST /reload?subsystem=kv&path=a", 400, "unknown parameter");
+    check("GET /reload?subsystem=kv", 405, "does not take GET");
     check("GET /nowhere", 404, "/nowhere");
     check("GET /send?path=a", 405, "does not take GET");
     check("POST /status", 405, "does not take POST");
@@ -175,6 +213,9 @@ fn errors_of_the_host_keep_their_code() {
             let is_later = matches!(answer.status, 429 | 503);
             assert_eq!(answer.header("retry-after"), is_later.then_some("2"), "{target}");
         }
+        let refused = post(&host, &format!("/reload?subsystem=error://{code}/no"), b"");
+        assert_eq!(refused.status, code.http_status(false));
+        assert_eq!(refused.error().0, code.word());
         // A message that was refused was not handled, even where the error says so.
         let sent = post(&host, &format!("/send?path=error://{code}/yes"), b"");
         assert_eq!(sent.status, code.http_status(false));
@@ -186,7 +227,7 @@ fn errors_of_the_host_keep_their_code() {
 #[test]
 fn a_lost_outcome_is_an_error() {
     let host = Host::start();
-    for target in ["/ask?path=lost://x", "/ask?path=panic://x"] {
+    for target in ["/ask?path=lost://x", "/ask?path=panic://x", "/reload?subsystem=lost"] {
         let answer = post(&host, target, b"");
         assert_eq!((answer.status, &answer.json()["handled"]), (500, &"unknown".into()));
     }

@@ -3,7 +3,7 @@
 use anstream::adapter::strip_str;
 use mycelia::cli::table;
 use mycelia::status::{
-    LedgerStatus, Phase, QueueStatus, RetainedGeneration, Status, SubsystemStatus,
+    LedgerStatus, Phase, QueueStatus, ReloadsStatus, RetainedGeneration, Status, SubsystemStatus,
 };
 
 fn busy() -> Status {
@@ -26,6 +26,7 @@ fn busy() -> Status {
             ..Default::default()
         },
         restarts: 2,
+        reloads: ReloadsStatus { committed: 3, refused: 1, rolled_back: 1 },
         last_error: Some(
             "panicked at src/lib.rs:42: index out of bounds: the len is 3 but the index is 7, \
              while it handled kv://put/x\n\u{1b}[2Jand more"
@@ -45,19 +46,21 @@ fn busy() -> Status {
         subsystem: "kv".into(),
         generation: 2,
         phase: "retiring".into(),
-        reason: "a thread of it still runs".into(),
+        reason: "2 threads of it still run, begun by the plugin itself: `resolver`, `flush`".into(),
     };
     Status {
         uptime_s: 8_000.5,
         workers: 2,
         subsystems: [("kv".into(), kv), ("http".into(), http)].into(),
         retained_generations: vec![retained],
+        config_changed: true,
         memory_rss_bytes: 35_000_000,
     }
 }
 
 const BUSY: &str = "\
 up 2h 13m, workers: 2, memory: 33.4 MiB, subsystems: 1 running, 1 restarting
+the config file has changed since; restart the host to take it up
 
 SUBSYSTEM  PHASE       PLUGIN              GENERATION  RESTARTS    QUEUE  POLICY
 http       restarting  mycelia_http 0.1.0           1         0     0/64  Block(250ms)
@@ -67,12 +70,16 @@ SUBSYSTEM      ACCEPTED       HANDLED  FAILED  DROPPED  EXPIRED  DEAD  REJECTED 
 http                  0             0       0        0        0     0         0       0
 kv         123456789012  123456780000       7     1234        5     6   8000000       9
 
+RELOADS
+  kv: 3 committed, 1 refused, 1 rolled back
+
 LAST ERRORS
-  kv: panicked at src/lib.rs:42: index out of bounds: the len is 3 but the index is 7, while it
-    handled kv://put/x \u{fffd}[2Jand more
+  kv: panicked at src/lib.rs:42: index out of bounds: the len is 3 but the index
+    is 7, while it handled kv://put/x \u{fffd}[2Jand more
 
 GENERATIONS NOT YET UNLOADED
-  kv 2 retiring: a thread of it still runs
+  kv 2 retiring: 2 threads of it still run, begun by the plugin itself:
+    `resolver`, `flush`
 ";
 
 #[test]
@@ -80,6 +87,19 @@ fn a_busy_host() {
     let text = strip_str(&table(&busy())).to_string();
     assert_eq!(text, BUSY);
     assert!(text.lines().all(|line| line.chars().count() <= 100 && !line.ends_with(' ')));
+}
+
+#[test]
+fn only_reloads_that_happened_are_told() {
+    let reloads = |committed, refused, rolled_back| {
+        let reloads = ReloadsStatus { committed, refused, rolled_back };
+        let kv = SubsystemStatus { reloads, ..Default::default() };
+        let text = table(&Status { subsystems: [("kv".into(), kv)].into(), ..Default::default() });
+        strip_str(&text).to_string().split_once("\nRELOADS\n").map(|(_, told)| told.to_owned())
+    };
+    assert_eq!(reloads(0, 0, 0), None);
+    assert_eq!(reloads(1, 0, 0).unwrap(), "  kv: 1 committed\n");
+    assert_eq!(reloads(0, 2, 0).unwrap(), "  kv: 2 refused\n");
 }
 
 #[test]
