@@ -24,6 +24,8 @@ pub struct Settings {
     pub body_timeout: Span,
     /// How long a connection may do nothing.
     pub idle_timeout: Span,
+    /// How long an idle connection may still bring a request when the gateway stops.
+    pub linger: Span,
     /// How long running requests may take when the gateway stops.
     pub drain_timeout: Span,
 }
@@ -39,6 +41,8 @@ impl Default for Settings {
             header_timeout: Span(Duration::from_secs(5)),
             body_timeout: Span(Duration::from_secs(30)),
             idle_timeout: Span(Duration::from_secs(60)),
+            // More than a round trip between continents: who sends a request after each answer is not cut off.
+            linger: Span(Duration::from_millis(300)),
             drain_timeout: Span(Duration::from_secs(3)),
         }
     }
@@ -128,6 +132,7 @@ pub(crate) struct Limits {
     pub header_timeout: Duration,
     pub body_timeout: Duration,
     pub idle_timeout: Duration,
+    pub linger: Duration,
     pub drain_timeout: Duration,
 }
 
@@ -153,6 +158,7 @@ impl Settings {
             header_timeout: timeout("header_timeout", self.header_timeout)?,
             body_timeout: timeout("body_timeout", self.body_timeout)?,
             idle_timeout: timeout("idle_timeout", self.idle_timeout)?,
+            linger: timeout("linger", self.linger)?,
             drain_timeout: timeout("drain_timeout", self.drain_timeout)?,
         })
     }

@@ -10,7 +10,11 @@ use crate::{
     respond::Response,
 };
 use http::{HeaderValue, header::CONNECTION};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{
+    body::Incoming,
+    server::conn::http1::{self, Parts},
+    service::service_fn,
+};
 use hyper_util::rt::TokioIo;
 use std::{
     cell::Cell,
@@ -27,11 +31,13 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::TcpStream,
     sync::watch,
+    task::yield_now,
     time::{Instant, Sleep, sleep_until, timeout},
 };
 
-/// How long a closing gateway waits for a request that may be under way on a connection without one.
-const LAST_REQUEST: Duration = Duration::from_millis(100);
+/// How long after its start a connection is expected to bring its first request when the gateway closes: a client has made it
+/// for one, and a lost packet is sent again after 200 ms and more.
+const FIRST_REQUEST: Duration = Duration::from_secs(1);
 /// How long a client that sent more than was read has to take its answer: closing at once would reset the connection, and
 /// the answer would be lost.
 const LINGER: Duration = Duration::from_secs(1);
@@ -61,7 +67,7 @@ pub(crate) async fn serve<H: Host>(
         .serve_connection(TokioIo::new(watched), service);
     let mut closing = pin!(closing.wait_for(|closing| *closing));
     let mut alarm = pin!(sleep_until(Instant::now()));
-    let ended = poll_fn(|context| {
+    let mut serving = poll_fn(|context| {
         if !activity.is_closing() && closing.as_mut().poll(context).is_ready() {
             activity.close_soon();
         }
@@ -72,10 +78,22 @@ pub(crate) async fn serve<H: Host>(
             }
         }
     });
-    let is_broken = matches!(ended.await, Some(Err(error)) if error.is_parse());
-    if activity.is_cut.get() || is_broken {
-        linger(connection.into_parts().io.into_inner().stream).await;
+    let mut ended = (&mut serving).await;
+    if ended.is_none() && activity.is_closing() {
+        // A request may have come that the runtime has not yet seen; closing now would reset it.
+        yield_now().await;
+        ended = serving.await;
     }
+    let is_broken = matches!(ended, Some(Err(error)) if error.is_parse());
+    let Parts { io, read_buf, .. } = connection.into_parts();
+    let stream = io.into_inner().stream;
+    if activity.is_cut.get() || is_broken || !read_buf.is_empty() || has_more(&stream) {
+        linger(stream).await;
+    }
+}
+
+fn has_more(stream: &TcpStream) -> bool {
+    matches!(stream.try_read(&mut [0]), Ok(1..))
 }
 
 type Exchange = Pin<Box<dyn Future<Output = Result<Response, Infallible>>>>;
@@ -139,6 +157,7 @@ struct Activity {
     is_cut: Cell<bool>,
     header_timeout: Duration,
     idle_timeout: Duration,
+    linger: Duration,
 }
 
 #[derive(Copy, Clone, PartialEq)]
@@ -163,6 +182,7 @@ impl Activity {
             is_cut: Cell::default(),
             header_timeout: limits.header_timeout,
             idle_timeout: limits.idle_timeout,
+            linger: limits.linger,
         }
     }
 
@@ -174,12 +194,11 @@ impl Activity {
             Phase::Busy => None,
             Phase::Idle => Some(since + self.idle_timeout),
         };
-        let of_closing = match self.phase.get() {
-            Phase::Fresh | Phase::Idle => {
-                self.closing.get().map(|closing| closing.max(since) + LAST_REQUEST)
-            }
+        let of_closing = self.closing.get().and_then(|closing| match self.phase.get() {
+            Phase::Fresh => Some((closing + self.linger).max(since + FIRST_REQUEST)),
+            Phase::Idle => Some(closing.max(since) + self.linger),
             Phase::Head | Phase::Busy => None,
-        };
+        });
         let of_stall = self.stalled.get().map(|stalled| stalled + self.idle_timeout);
         [of_phase, of_closing, of_stall].into_iter().flatten().min()
     }

@@ -16,7 +16,8 @@
 //!     header_timeout: "5s",     // from a connection's start, or a later request's first byte, to the end of its head: closed
 //!     body_timeout: "30s",      // for the whole of a body: 408
 //!     idle_timeout: "60s",      // between requests, and for a client that does not read its answer: closed
-//!     drain_timeout: "3s",      // for running requests when the gateway stops; keep it below its `handler_limit`
+//!     linger: "300ms",          // for a further request on an idle connection when the gateway stops: closed
+//!     drain_timeout: "3s",      // from then on for everything, `linger` included; keep it below its `handler_limit`
 //! )
 //! ```
 //!
@@ -39,6 +40,14 @@
 //! **Errors** are `{"error": word, "text": …}` with the status of [`ErrorCode::http_status`]; 429 and 503 carry `Retry-After`.
 //! The gateway's own words are `no_route` (404), `no_method` (405, with `Allow`), `too_large` (413), `deadline` (408) and
 //! `busy` (503). A head that is no HTTP is answered by a bare 400, 414 or 431.
+//!
+//! **When it stops**, for a reload too, every answer says `Connection: close`, and requests that have begun are finished for up
+//! to `drain_timeout`. An idle connection is answered one more request within `linger`, and then closed; one that has brought
+//! none yet has a second from its start for the first. Meanwhile new connections are served as well. From then on they wait
+//! in the socket, which the host keeps, and are served by the next generation: none is refused, however long the change
+//! takes. No connection outlives its generation. A client that begins a request at the very instant at which its idle
+//! connection is closed has to send it again on another one, as with every server, and so has one that sent requests behind
+//! the one answered with `Connection: close` ([RFC 9112, 9.3](https://www.rfc-editor.org/rfc/rfc9112#section-9.3)).
 //!
 //! The gateway needs the scopes of all routes it maps to, in the `grants` of its RON block. Let their queues `Reject`: at a
 //! full queue that blocks, every request of the gateway would wait.

@@ -2,13 +2,13 @@
 
 use crate::{Plan, connection, exchange::Gateway, host::Host};
 use mycelia_plugin::{Level, Result};
-use std::{future::Future, io, net, pin::pin, rc::Rc, sync::Arc, time::Duration};
+use std::{future::Future, io, mem, net, pin::pin, rc::Rc, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
     runtime,
     sync::watch,
     task::{JoinSet, LocalSet},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout_at},
 };
 
 /// How many connections that are too many are answered at a time; more are closed without a word.
@@ -16,7 +16,8 @@ const REFUSALS: usize = 64;
 /// How long to wait when the system has no connection to give, as when it is out of descriptors.
 const BREATH: Duration = Duration::from_millis(100);
 
-/// Serves until `stop` is done and running requests have ended, or `drain_timeout` has passed.
+/// Serves until `stop` is done, then until the connections of that moment have ended or `linger` has passed, and then no
+/// new connection: until running requests have ended, or `drain_timeout` has passed since `stop`.
 ///
 /// # Errors
 /// If the runtime cannot be made.
@@ -39,6 +40,7 @@ struct Server<H> {
     gateway: Rc<Gateway<H>>,
     connections: JoinSet<()>,
     refusals: JoinSet<()>,
+    /// Closed once the connections that were told of it have ended.
     closing: watch::Sender<bool>,
 }
 
@@ -53,11 +55,25 @@ impl<H: Host> Server<H> {
     }
 
     async fn serve(mut self, listener: TcpListener, stop: impl Future<Output = ()>) {
-        let mut stop = pin!(stop);
+        self.accept_until(&listener, stop).await;
+        let limits = self.gateway.plan.limits;
+        let end = Instant::now() + limits.drain_timeout;
+        let linger = end.min(Instant::now() + limits.linger);
+        let before = mem::replace(&mut self.closing, watch::Sender::new(true));
+        before.send_replace(true);
+        // Nobody new waits while idle connections have their last chance.
+        self.accept_until(&listener, timeout_at(linger, before.closed())).await;
+        // What has not been accepted waits for the next generation: the host has the socket, too.
+        drop(listener);
+        self.drain(end).await;
+    }
+
+    async fn accept_until<T>(&mut self, listener: &TcpListener, end: impl Future<Output = T>) {
+        let mut end = pin!(end);
         loop {
             tokio::select! {
                 biased;
-                () = &mut stop => break,
+                _ = &mut end => return,
                 Some(_) = self.connections.join_next() => {}
                 Some(_) = self.refusals.join_next() => {}
                 accepted = listener.accept() => match accepted {
@@ -66,9 +82,6 @@ impl<H: Host> Server<H> {
                 },
             }
         }
-        // What has not been accepted waits for the next generation: the host has the socket, too.
-        drop(listener);
-        self.drain().await;
     }
 
     fn take(&mut self, stream: TcpStream, client: net::SocketAddr) {
@@ -89,10 +102,12 @@ impl<H: Host> Server<H> {
         }
     }
 
-    async fn drain(mut self) {
-        self.closing.send_replace(true);
-        let drained = async { while self.connections.join_next().await.is_some() {} };
-        if timeout(self.gateway.plan.limits.drain_timeout, drained).await.is_err() {
+    async fn drain(mut self, end: Instant) {
+        let drained = async {
+            while self.connections.join_next().await.is_some() {}
+            while self.refusals.join_next().await.is_some() {}
+        };
+        if timeout_at(end, drained).await.is_err() {
             let left = self.connections.len();
             self.gateway
                 .host
