@@ -86,9 +86,24 @@ fn a_second_signal_stops_at_once() {
     assert_eq!(host.run(&["send", "f://hold/never"]).code, Some(0));
     host.signal(Signal::INT);
     eventually("it says so", || host.err().contains("once more to stop at once"));
+    host.hang_up();
+    assert_eq!(host.run(&["status"]).code, Some(0), "a hangup is no second signal to stop");
     host.signal(Signal::TERM);
     let (code, _, _) = host.ended();
     assert_eq!(code, Some(128 + Signal::TERM.as_raw()));
+}
+
+#[test]
+fn a_hangup_ends_nothing() {
+    let host = serve(r#""echo": (plugin: "mycelia_echo")"#);
+    for _ in 0..3 {
+        host.hang_up();
+        assert_eq!(host.run(&["ask", "echo://", "x"]).out.trim_end(), "x");
+    }
+    host.signal(Signal::TERM);
+    let (code, err, _) = host.ended();
+    assert_eq!(code, Some(0), "{err}");
+    assert!(err.contains("once more to stop at once"), "{err}");
 }
 
 #[test]

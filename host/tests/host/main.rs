@@ -4,14 +4,21 @@
 
 mod client;
 mod process;
+mod shelf;
 mod support;
 
 mod balance;
 mod binary;
 mod bodies;
+mod dev;
 mod faults;
 mod gateway;
+mod gateway_reload;
 mod policies;
+mod probation;
+mod reload;
 mod requests;
+mod retire;
 mod scopes;
+mod seen;
 mod traffic;

@@ -123,7 +123,12 @@ pub fn serve_in(folder: TempDir) -> Served {
 }
 
 fn start_in(folder: TempDir) -> Served {
-    let mut command = mycelia(folder.path(), &["run", "host.ron"]);
+    let command = mycelia(folder.path(), &["run", "host.ron"]);
+    start(command, folder)
+}
+
+/// Starts a host by this command, and does not wait for it.
+pub fn start(mut command: Command, folder: TempDir) -> Served {
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let (mut pipe, err) = (child.stderr.take().unwrap(), Arc::<Mutex<String>>::default());
     let shared = err.clone();
@@ -182,8 +187,21 @@ impl Served {
         run(self.folder.path(), &[arguments, &["--control", &control]].concat())
     }
 
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.process.child.id()
+    }
+
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.process.child), signal).unwrap();
+    }
+
+    /// Signals a hangup, and waits until the host has taken it.
+    pub fn hang_up(&self) {
+        let taken = || self.err().matches("SIGHUP: ").count();
+        let before = taken();
+        self.signal(Signal::HUP);
+        eventually("the hangup is taken", || taken() > before);
     }
 
     /// Waits until it has ended; answers its exit code, what it said, and its folder.
