@@ -1,6 +1,6 @@
 //! The queueing half against naive models, against threads, and against the senders' own counts.
 //!
-//! The races themselves are in `tests/loom.rs`.
+//! The races themselves are in `tests/loom/`.
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, reason = "helpers of tests unwrap as tests do")]
 
