@@ -1,4 +1,6 @@
-//! What the measurements share: a host without worker threads, driven by hand on one thread.
+//! What the measurements share: a host without worker threads, driven by hand on one thread; and the reload storm.
+
+pub mod storm;
 
 use mycelia::{
     config::Config,

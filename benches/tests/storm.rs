@@ -1,0 +1,25 @@
+//! Storms short enough for every run of the tests.
+
+use mycelia_benches::storm::{Plan, run};
+use std::sync::{Mutex, PoisonError};
+
+/// Each has the process to itself, since libraries and memory are counted in all of it.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn check(plan: Plan) {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let outcome = run(plan).expect("the host of the storm starts");
+    println!("{}", outcome.to_text());
+    assert!(outcome.faults.is_empty(), "{}", outcome.faults.join("\n"));
+}
+
+/// Past the 1,020 at which the process would be out of pthread keys, if builds left theirs.
+#[test]
+fn fifteen_hundred_builds_lose_nothing() {
+    check(Plan { reloads: 1500, bad: 0, only: None });
+}
+
+#[test]
+fn bad_builds_among_good_ones_are_turned_away() {
+    check(Plan { reloads: 60, bad: 60, only: None });
+}
