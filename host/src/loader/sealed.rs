@@ -16,6 +16,8 @@ use std::{
     process::Stdio,
     ptr,
     sync::Once,
+    thread,
+    time::{Duration, Instant},
 };
 use tempfile::TempDir;
 
@@ -151,10 +153,21 @@ fn create_memory(label: &str) -> io::Result<File> {
     Ok(unsafe { File::from_raw_fd(descriptor) })
 }
 
+/// How long the system may hold on to a page of what was just written, as it does when it is busy with its memory.
+const PINNED: Duration = Duration::from_secs(2);
+
 fn seal(memory: &File) -> io::Result<()> {
     let seals = libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE;
-    // SAFETY: the descriptor is open.
-    check(unsafe { libc::fcntl(memory.as_raw_fd(), libc::F_ADD_SEALS, seals) }).map(drop)
+    let until = Instant::now() + PINNED;
+    loop {
+        // SAFETY: the descriptor is open.
+        match check(unsafe { libc::fcntl(memory.as_raw_fd(), libc::F_ADD_SEALS, seals) }) {
+            Err(error) if error.kind() == ErrorKind::ResourceBusy && Instant::now() < until => {
+                thread::sleep(Duration::from_millis(1));
+            }
+            sealed => return sealed.map(drop),
+        }
+    }
 }
 
 /// Maps its first bytes as dlopen would, since a security module may only refuse then.
