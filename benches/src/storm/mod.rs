@@ -42,7 +42,7 @@ pub struct Plan {
 pub struct Outcome {
     /// The committed reloads.
     pub figures: Figures,
-    /// Resident memory against reloads.
+    /// Resident memory against builds, good and bad.
     pub slope: Slope,
     /// How long it took.
     pub took: Duration,
@@ -123,7 +123,7 @@ impl Storm {
             least = least.min(mycelia::runtime::rss());
             if done % EACH == EACH - 1 {
                 if f64::from(done) >= f64::from(plan.reloads) * WARM_UP {
-                    self.slope.add(f64::from(done), least as f64);
+                    self.slope.add(f64::from(done + bad), least as f64);
                 }
                 least = u64::MAX;
             }
