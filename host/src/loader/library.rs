@@ -127,21 +127,6 @@ impl Staged {
             path,
         })
     }
-
-    /// What the plugin says of itself.
-    pub fn manifest(&self) -> &Manifest {
-        &self.manifest
-    }
-
-    /// BLAKE3 of the file's bytes, in hex.
-    pub fn hash(&self) -> &str {
-        &self.hash
-    }
-
-    /// Where the file was read.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
 }
 
 impl Library {

@@ -3,10 +3,7 @@
 //! It decides; plugins are entered by the thread of [`super::attend`], which may hang.
 
 use super::{
-    Desk, Runtime, Slot,
-    generation::Instance,
-    probation::Probations,
-    reload::{Done, Trigger},
+    Desk, Runtime, Slot, generation::Instance, probation::Probations, reload::Done,
     retire::Retiring,
 };
 use crate::watch::Change;
@@ -180,7 +177,7 @@ impl Caretaker {
             }
             Job::Changed(change) => self.reload_file(change),
             Job::Reload { id, done } => {
-                done(self.reload(self.runtime.slot(id), Trigger::Operator));
+                done(self.reload_asked(self.runtime.slot(id)));
             }
             Job::ReloadChanged => self.reload_changed(),
             Job::Late(late) => late(self),

@@ -1,6 +1,11 @@
 //! Probation: after a reload the old build stands by, and comes back if the new one panics too often.
 
-use super::{Slot, generation::Build, lifecycle::Caretaker, reload::State};
+use super::{
+    Slot,
+    generation::{Build, Instance},
+    lifecycle::Caretaker,
+    reload::State,
+};
 use crate::{report::ReloadTimes, status::Phase};
 use mycelia_plugin::Result;
 use std::{
@@ -99,12 +104,21 @@ impl Caretaker {
     }
 
     fn try_again(&mut self, slot: &'static Slot, state: Option<&State>) -> Result<()> {
-        let instance = self.make(slot, state)?;
-        if let Err(error) = self.end(slot, None) {
-            self.destroy_silently(slot, instance);
-            return Err(error);
-        }
+        let made = self.make(slot, state)?;
+        let instance = self.end_for(slot, made)?;
         self.begin(slot, instance)
+    }
+
+    /// Ends the present instance before its successor starts, which may need what it has; the successor goes, too, if that
+    /// is kept.
+    fn end_for(&mut self, slot: &'static Slot, successor: Instance) -> Result<Instance> {
+        match self.end(slot, None) {
+            Ok(()) => Ok(successor),
+            Err(error) => {
+                self.destroy_silently(slot, successor);
+                Err(error)
+            }
+        }
     }
 
     /// Puts the old build back, with the state that it handed on.
@@ -141,12 +155,8 @@ impl Caretaker {
         old: &Arc<Build>,
         state: Option<&State>,
     ) -> Result<()> {
-        let instance = self.make_of(slot, old, state)?;
-        // The bad one goes before this one starts, since it may have what this one needs.
-        if let Err(error) = self.end(slot, None) {
-            self.destroy_silently(slot, instance);
-            return Err(error);
-        }
+        let made = self.make_of(slot, old, state)?;
+        let instance = self.end_for(slot, made)?;
         self.take_over(slot, old, instance, &mut ReloadTimes::default())?;
         self.describe(slot, old, state);
         slot.info().phase = Phase::Running;

@@ -30,14 +30,6 @@ use std::{
 /// What is told of a reload.
 pub type Done = Box<dyn FnOnce(Result<ReloadReport>) + Send>;
 
-/// Who asks for a reload, and with what.
-pub enum Trigger {
-    /// The file was read as it changed, and was whole at this time.
-    File(Result<Image, LoadError>, Instant),
-    /// Somebody asks, and the file is read now.
-    Operator,
-}
-
 /// A state as an instance saved it.
 pub struct State {
     /// The number of its form.
@@ -79,7 +71,7 @@ impl Caretaker {
         match change.result {
             Ok(image) => {
                 for slot in slots {
-                    let _told = self.reload(slot, Trigger::File(Ok(image.clone()), change.seen));
+                    let _told = self.reload(slot, Ok(image.clone()), change.seen);
                 }
             }
             Err(error) => {
@@ -95,36 +87,36 @@ impl Caretaker {
     pub fn reload_changed(&mut self) {
         let slots: Vec<&'static Slot> = self.runtime.subsystems().collect();
         for slot in slots {
-            let (file, hash) = {
-                let info = slot.info();
-                (info.file.clone(), info.hash.clone())
-            };
-            let seen = Instant::now();
-            let Some(file) = file else { continue };
-            match Image::read(&file) {
-                Ok(image) if image.hash() == hash => {}
+            if slot.info().file.is_none() {
+                continue;
+            }
+            let asked = Instant::now();
+            match self.read(slot) {
+                Ok(image) if image.hash() == slot.info().hash => {}
                 read => {
-                    if let Ok(image) = &read {
-                        self.runtime.note_tried(&file, image.hash());
-                    }
-                    let _told = self.reload(slot, Trigger::File(read, seen));
+                    let _told = self.reload(slot, read, asked);
                 }
             }
         }
     }
 
-    /// Puts the build in a subsystem's file in place of the one that serves, or says why not.
+    /// Puts what a subsystem's file holds now in place of the build that serves, whatever it is, or says why not.
     ///
     /// # Errors
     /// Why not; the old generation serves on then.
-    pub fn reload(&mut self, slot: &'static Slot, trigger: Trigger) -> Result<ReloadReport> {
-        let (read, seen) = match trigger {
-            Trigger::File(read, seen) => (read.map_err(load_error), seen),
-            Trigger::Operator => {
-                let asked = Instant::now();
-                (self.read(slot), asked)
-            }
-        };
+    pub fn reload_asked(&mut self, slot: &'static Slot) -> Result<ReloadReport> {
+        let asked = Instant::now();
+        let read = self.read(slot);
+        self.reload(slot, read, asked)
+    }
+
+    /// Puts a build, which was whole or asked for at `seen`, in place of the one that serves, or says why not.
+    fn reload(
+        &mut self,
+        slot: &'static Slot,
+        read: Result<Image>,
+        seen: Instant,
+    ) -> Result<ReloadReport> {
         let mut times = ReloadTimes { read: seen.elapsed(), ..ReloadTimes::default() };
         let reloaded = read
             .and_then(|image| self.prepare(slot, image, &mut times))
@@ -608,14 +600,9 @@ impl Caretaker {
             .take_while(|route| table.pattern(slot.id, *route).is_some())
             .any(|route| !table.is_live(slot.id, route));
         slot.has_lost_routes.store(has_lost, Ordering::Release);
-        let (library, manifest) = (&build.generation.library, build.generation.manifest());
-        let mut info = slot.info();
-        info.plugin = manifest.name.clone();
-        info.version = manifest.version.clone();
-        info.hash = library.hash().to_owned();
-        info.generation = build.generation.number;
+        slot.info().describe(&build.generation);
         match state {
-            Some(state) if state.schema == manifest.state => StateFate::Kept,
+            Some(state) if state.schema == build.generation.manifest().state => StateFate::Kept,
             Some(_) => StateFate::Migrated,
             None => StateFate::Fresh,
         }

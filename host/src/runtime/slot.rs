@@ -2,7 +2,7 @@
 
 use super::{
     completions::{Completions, Room},
-    generation::{Build, Instance},
+    generation::{Build, Generation, Instance},
 };
 use crate::{
     abi::Message,
@@ -147,6 +147,17 @@ pub struct Info {
     pub file: Option<PathBuf>,
     /// What a new instance is made from.
     pub build: Option<Arc<Build>>,
+}
+
+impl Info {
+    /// This generation is the one that serves.
+    pub fn describe(&mut self, generation: &Generation) {
+        let manifest = generation.manifest();
+        self.plugin.clone_from(&manifest.name);
+        self.version.clone_from(&manifest.version);
+        self.hash = generation.library.hash().to_owned();
+        self.generation = generation.number;
+    }
 }
 
 /// Names a subsystem and an incarnation in host calls.

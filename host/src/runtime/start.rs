@@ -208,12 +208,8 @@ impl Caretaker {
     }
 
     fn describe_first(&self, slot: &Slot, build: &Arc<Build>) {
-        let manifest = build.generation.manifest();
         let mut info = slot.info();
-        info.plugin = manifest.name.clone();
-        info.version = manifest.version.clone();
-        info.hash = build.generation.library.hash().to_owned();
-        info.generation = build.generation.number;
+        info.describe(&build.generation);
         info.generations = build.generation.number;
         info.loaded.push(build.generation.number);
         info.build = Some(Arc::clone(build));
