@@ -84,36 +84,31 @@ fn kind(file: FileType) -> Option<&'static str> {
     }
 }
 
-/// The bytes of an image, kept for the next ones when it is gone: fresh memory for 10 MB costs more than reading them.
+/// The bytes of an image, kept for the next one when it is gone: fresh memory for 10 MB costs more than reading them.
 struct Buffer(Vec<u8>);
-
-/// How many are kept: one is being loaded while another is read.
-const SPARES: usize = 2;
 
 /// The largest buffer that is kept.
 const MOST_SPARE: usize = 64 << 20;
 
-static SPARE: Mutex<[Vec<u8>; SPARES]> = Mutex::new([const { Vec::new() }; SPARES]);
+/// One at most: a second image at the same time is rare, and its memory would stay for it.
+static SPARE: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
-fn spare() -> MutexGuard<'static, [Vec<u8>; SPARES]> {
+fn spare() -> MutexGuard<'static, Vec<u8>> {
     SPARE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Drop for Buffer {
     fn drop(&mut self) {
         let mut spare = spare();
-        let smallest = spare.iter_mut().min_by_key(|spare| spare.capacity());
-        let smallest = smallest.expect("there are some");
-        if (smallest.capacity()..=MOST_SPARE).contains(&self.0.capacity()) {
-            mem::swap(smallest, &mut self.0);
+        if (spare.capacity()..=MOST_SPARE).contains(&self.0.capacity()) {
+            mem::swap(&mut *spare, &mut self.0);
         }
     }
 }
 
 /// Reads one byte beyond the limit, so that a file that grew over it shows.
 fn read_all(file: &File) -> io::Result<Vec<u8>> {
-    let mut bytes =
-        spare().iter_mut().max_by_key(|spare| spare.capacity()).map(mem::take).unwrap_or_default();
+    let mut bytes = mem::take(&mut *spare());
     bytes.clear();
     // With room for one byte more, so that the end is found without growing.
     bytes.reserve_exact(file.metadata()?.len().min(LIMIT) as usize + 1);

@@ -5,6 +5,7 @@
 #![allow(unsafe_code, reason = "the system calls for sealed memory have no safe form in std")]
 
 use std::{
+    env,
     ffi::CString,
     fs::{self, File, OpenOptions, Permissions},
     io::{self, ErrorKind, Write},
@@ -129,11 +130,16 @@ impl Sealed {
 /// Has blocks of a megabyte and more mapped apart, for the whole process.
 ///
 /// Once such a block was freed, glibc takes the next ones from its arenas, which libraries of many megabytes then leave
-/// full of holes: 10 KB of memory a reload were measured.
+/// full of holes: 10 KB of memory a reload were measured. Whoever has set that threshold in `GLIBC_TUNABLES` keeps it.
 pub(super) fn give_large_blocks_back() {
     static ONCE: Once = Once::new();
-    // SAFETY: it only sets a parameter of the allocator, which takes it at any time.
-    ONCE.call_once(|| _ = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 20) });
+    let is_set = |tunables: String| tunables.contains("glibc.malloc.mmap_threshold=");
+    ONCE.call_once(|| {
+        if !env::var("GLIBC_TUNABLES").is_ok_and(is_set) {
+            // SAFETY: it only sets a parameter of the allocator, which takes it at any time.
+            unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 20) };
+        }
+    });
 }
 
 fn create_memory(label: &str) -> io::Result<File> {
