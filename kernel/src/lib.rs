@@ -19,3 +19,4 @@ pub mod scope;
 mod sync;
 pub mod table;
 pub mod timers;
+mod words;

@@ -4,39 +4,29 @@
 //! Every node has one parent and so one depth: a search enters no node twice, whatever the path, and so its work is bounded by the patterns.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
+use std::num::NonZeroU32;
 
 use crate::ids::RouteId;
-use crate::params::{Params, Span, Spans};
+use crate::params::{Span, Spans};
 use crate::pattern::{Pattern, Segment};
+use crate::words::{Word, Words};
 
 /// The patterns of one subsystem, immutable, no two of which match the same paths.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Matcher {
     /// The root is the first; none at all match nothing.
     nodes: Vec<Node>,
-    literals: Vec<Literal>,
-    /// What the literals' ranges refer to.
-    text: String,
+    /// From a node and a literal below it to the next node.
+    literals: Words,
 }
 
 #[derive(Clone, Debug, Default)]
 struct Node {
-    /// Literal children, sorted.
-    literals: Range<u32>,
-    parameter: Option<u32>,
+    has_literals: bool,
+    parameter: Option<NonZeroU32>,
     tail: Option<Tail>,
     /// The route that ends here.
     end: Option<RouteId>,
-}
-
-#[derive(Clone, Debug)]
-struct Literal {
-    /// The first eight bytes, so that most comparisons are of two integers.
-    prefix: u64,
-    start: u32,
-    length: u32,
-    node: u32,
 }
 
 #[derive(Copy, Clone, Debug)]
@@ -62,148 +52,110 @@ impl Matcher {
         Ok(matcher)
     }
 
-    /// The route of a checked path whose segments start at `from`, and what it captured.
-    pub(crate) fn find<'p>(&self, text: &'p str, from: usize) -> Option<(RouteId, Params<'p>)> {
-        self.search(text, from, |_| {})
+    /// The route of a path whose segments start at `from`; what it captured is left in `spans`, also when nothing is found.
+    #[inline]
+    pub(crate) fn find(&self, text: &str, from: usize, spans: &mut Spans) -> Option<RouteId> {
+        self.search(text, from, spans, |_| {})
     }
 
-    fn search<'p>(
+    #[inline]
+    fn search(
         &self,
-        text: &'p str,
+        text: &str,
         from: usize,
+        spans: &mut Spans,
         entered: impl FnMut(u32),
-    ) -> Option<(RouteId, Params<'p>)> {
+    ) -> Option<RouteId> {
         if self.nodes.is_empty() {
             return None;
         }
-        let mut search = Search { matcher: self, text, spans: Spans::default(), entered };
-        let start = (from < text.len()).then_some(from);
-        let route = search.enter(0, start)?;
-        Some((route, Params::new(text, search.spans)))
+        Search { matcher: self, text, spans, entered }.enter(0, from)
     }
 
-    fn literal(&self, node: &Node, segment: &[u8]) -> Option<u32> {
-        let children = &self.literals[node.literals.start as usize..node.literals.end as usize];
-        if children.is_empty() {
-            return None;
-        }
-        let prefix = prefix(segment);
-        let order = |child: &Literal| {
-            child.prefix.cmp(&prefix).then_with(|| self.bytes(child).cmp(segment))
-        };
-        let found = children.binary_search_by(order).ok()?;
-        Some(children[found].node)
-    }
-
-    fn bytes(&self, literal: &Literal) -> &[u8] {
-        let start = literal.start as usize;
-        &self.text.as_bytes()[start..start + literal.length as usize]
-    }
-
-    /// Lays a branch out after the nodes that are there; its literal children stay side by side.
+    /// Lays a branch out after the nodes that are there.
     fn flatten(&mut self, branch: Branch) -> u32 {
         let index = self.nodes.len() as u32;
-        let first = self.literals.len() as u32;
         self.nodes.push(Node {
-            literals: first..first + branch.literals.len() as u32,
+            has_literals: !branch.literals.is_empty(),
             parameter: None,
             tail: branch.tail,
             end: branch.end,
         });
-        for text in branch.literals.keys() {
-            self.push_literal(text);
-        }
-        for (offset, child) in branch.literals.into_values().enumerate() {
+        for (text, child) in branch.literals {
             let node = self.flatten(child);
-            self.literals[first as usize + offset].node = node;
+            self.literals.insert(index, text, node);
         }
         let parameter = branch.parameter.map(|child| self.flatten(*child));
-        self.nodes[index as usize].parameter = parameter;
+        self.nodes[index as usize].parameter = parameter.and_then(NonZeroU32::new);
         index
     }
-
-    fn push_literal(&mut self, text: &str) {
-        self.literals.push(Literal {
-            prefix: prefix(text.as_bytes()),
-            start: self.text.len() as u32,
-            length: text.len() as u32,
-            node: 0,
-        });
-        self.text.push_str(text);
-    }
-}
-
-/// The first eight bytes in the order of comparison; the padding is a control character, which no segment has.
-#[inline]
-fn prefix(segment: &[u8]) -> u64 {
-    if let Some(first) = segment.first_chunk() {
-        return u64::from_be_bytes(*first);
-    }
-    let read = segment.iter().fold(0, |read, byte| read << 8 | u64::from(*byte));
-    read << (8 * (8 - segment.len()))
 }
 
 struct Search<'m, 'p, F> {
     matcher: &'m Matcher,
     text: &'p str,
-    spans: Spans,
+    spans: &'p mut Spans,
     /// Told of every node that is entered, which is how the bound on the work is tested.
     entered: F,
 }
 
 impl<F: FnMut(u32)> Search<'_, '_, F> {
-    /// `at` is where the next segment starts, or nothing when there is none.
-    fn enter(&mut self, index: u32, at: Option<usize>) -> Option<RouteId> {
-        (self.entered)(index);
-        let node = &self.matcher.nodes[index as usize];
-        let Some(start) = at else {
-            return node.end;
-        };
-        let end = segment_end(self.text, start);
-        let next = (end < self.text.len()).then_some(end + 1);
-        self.through_literal(node, start..end, next)
-            .or_else(|| self.through_parameter(node, start..end, next))
-            .or_else(|| self.through_tail(node, start))
-    }
-
-    fn through_literal(
-        &mut self,
-        node: &Node,
-        segment: Range<usize>,
-        next: Option<usize>,
-    ) -> Option<RouteId> {
-        let child = self.matcher.literal(node, &self.text.as_bytes()[segment])?;
-        self.enter(child, next)
-    }
-
-    fn through_parameter(
-        &mut self,
-        node: &Node,
-        segment: Range<usize>,
-        next: Option<usize>,
-    ) -> Option<RouteId> {
-        let child = node.parameter?;
-        self.spans.push(Span::from(segment));
-        let found = self.enter(child, next);
-        if found.is_none() {
+    /// `at` is where the next segment starts, beyond the text's end when there is none.
+    ///
+    /// Only a node with several ways on is entered by a call of its own; the last way is always taken by the loop.
+    fn enter(&mut self, mut index: u32, mut at: usize) -> Option<RouteId> {
+        loop {
+            (self.entered)(index);
+            let node = &self.matcher.nodes[index as usize];
+            if at >= self.text.len() {
+                return node.end;
+            }
+            let segment = Word::until(self.text, at, b'/');
+            let end = at + segment.len();
+            if node.has_literals
+                && let Some(child) = self.matcher.literals.get(index, segment)
+            {
+                if node.parameter.is_none() && node.tail.is_none() {
+                    (index, at) = (child, end + 1);
+                    continue;
+                }
+                if let Some(found) = self.attempt(child, end + 1) {
+                    return Some(found);
+                }
+            }
+            let Some(child) = node.parameter else {
+                return self.take_tail(node, at);
+            };
+            self.spans.push(Span::from(at..end));
+            if node.tail.is_none() {
+                (index, at) = (child.get(), end + 1);
+                continue;
+            }
+            if let Some(found) = self.attempt(child.get(), end + 1) {
+                return Some(found);
+            }
             self.spans.pop();
+            return self.take_tail(node, at);
+        }
+    }
+
+    /// One way of several: what it captured is forgotten when it leads nowhere.
+    fn attempt(&mut self, index: u32, at: usize) -> Option<RouteId> {
+        let captured = self.spans.len();
+        let found = self.enter(index, at);
+        if found.is_none() {
+            self.spans.truncate(captured);
         }
         found
     }
 
-    fn through_tail(&mut self, node: &Node, start: usize) -> Option<RouteId> {
+    fn take_tail(&mut self, node: &Node, start: usize) -> Option<RouteId> {
         let tail = node.tail?;
         if tail.captured {
             self.spans.push(Span::from(start..self.text.len()));
         }
         Some(tail.route)
     }
-}
-
-#[inline]
-fn segment_end(text: &str, start: usize) -> usize {
-    let rest = &text.as_bytes()[start..];
-    rest.iter().position(|byte| *byte == b'/').map_or(text.len(), |length| start + length)
 }
 
 /// The tree while it grows.
@@ -249,6 +201,7 @@ fn take<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::params::Params;
 
     /// All of `{a,{x}}^depth/end`, so that every path of `a` offers two ways at each segment.
     fn hostile(depth: usize) -> Vec<Pattern> {
@@ -268,7 +221,9 @@ mod tests {
         let matcher = Matcher::build(ids.zip(&patterns)).unwrap();
         let mut entered = vec![0; matcher.nodes.len()];
         let path = "a/".repeat(8) + "miss";
-        assert!(matcher.search(&path, 0, |node| entered[node as usize] += 1).is_none());
+        let found =
+            matcher.search(&path, 0, &mut Spans::default(), |node| entered[node as usize] += 1);
+        assert!(found.is_none());
         assert_eq!(entered.iter().max(), Some(&1));
         assert_eq!(entered.iter().sum::<u32>(), (1 << 9) - 1, "every way was tried");
     }
@@ -277,8 +232,8 @@ mod tests {
     fn a_miss_leaves_no_capture_behind() {
         let patterns = ["{x}/{y}/c", "{*rest}"].map(|text| Pattern::parse(text).unwrap());
         let matcher = Matcher::build((0..).map(RouteId).zip(&patterns)).unwrap();
-        let (route, params) = matcher.find("a/b/d", 0).unwrap();
-        assert_eq!(route, RouteId(1));
-        assert!(params.iter().eq(["a/b/d"]));
+        let mut spans = Spans::default();
+        assert_eq!(matcher.find("a/b/d", 0, &mut spans), Some(RouteId(1)));
+        assert!(Params::new("a/b/d", spans).iter().eq(["a/b/d"]));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::path::{MAX_PARAMETERS, MAX_PATH};
+use crate::path::{MAX_PARAMETERS, MAX_PATH, are_plain};
 
 const _: () = assert!(MAX_PATH <= u16::MAX as usize, "a span's offsets are 16 bits wide");
 
@@ -34,6 +34,22 @@ impl Spans {
 
     pub(crate) fn pop(&mut self) {
         self.length -= 1;
+    }
+
+    pub(crate) fn len(&self) -> u8 {
+        self.length
+    }
+
+    /// Forgets all but the first `length`, of which there are as many.
+    pub(crate) fn truncate(&mut self, length: u8) {
+        self.length = length;
+    }
+
+    /// Whether all are segments of printable ASCII.
+    #[inline]
+    pub(crate) fn are_plain(&self, text: &str) -> bool {
+        let place = |span: &Span| usize::from(span.start)..usize::from(span.end);
+        self.as_slice().iter().all(|span| are_plain(text.as_bytes(), place(span)))
     }
 
     fn as_slice(&self) -> &[Span] {

@@ -6,6 +6,8 @@
 use std::fmt::Write as _;
 use std::ops::Range;
 
+use crate::words::{HIGHS, LOWS, Word, filled, load};
+
 /// The most bytes that a path, or a pattern, may have.
 pub const MAX_PATH: usize = 2048;
 /// The most segments after `://`.
@@ -67,6 +69,12 @@ impl<'a> Path<'a> {
     pub fn segments(&self) -> impl Iterator<Item = &'a str> + use<'a> {
         let rest = self.rest();
         rest.split('/').take(if rest.is_empty() { 0 } else { MAX_SEGMENTS })
+    }
+
+    /// The subsystem's name, to be looked up.
+    #[inline]
+    pub(crate) fn name(&self) -> Word<'a> {
+        Word::cut(self.text, self.name)
     }
 
     pub(crate) fn rest_start(&self) -> usize {
@@ -159,6 +167,20 @@ pub fn check_name(name: &str) -> Result<(), PathError> {
     }
 }
 
+/// The name of what looks like a path, and where its rest starts.
+///
+/// It is one if the name is known, a pattern matches the rest, what the pattern captured [`are_plain`], and it has not
+/// [too many segments](has_many_segments): the remainder is as it stands in the table, where it was checked.
+#[inline]
+pub(crate) fn split(text: &str) -> Option<(Word<'_>, usize)> {
+    let name = Word::until(text, 0, b':');
+    let rest = name.len() + SEPARATOR.len();
+    let is_like_one = text.len() <= MAX_PATH
+        && text.as_bytes()[name.len()..].starts_with(SEPARATOR.as_bytes())
+        && (rest == text.len() || !text.ends_with('/'));
+    is_like_one.then_some((name, rest))
+}
+
 /// Checks what follows `://` when it stands alone.
 pub(crate) fn check_rest(rest: &str) -> Result<(), PathError> {
     check_length(rest)?;
@@ -178,27 +200,94 @@ fn check_length(text: &str) -> Result<(), PathError> {
 
 /// The length of the name, once `://` is known to follow it.
 fn find_name(text: &str) -> Result<usize, PathError> {
-    let is_foreign = |byte: u8| !is_name_character(char::from(byte));
-    let end = text.bytes().position(is_foreign).unwrap_or(text.len());
-    let after = &text[end..];
-    match after.chars().next() {
-        _ if end > 0 && after.starts_with(SEPARATOR) => Ok(end),
-        None | Some(':' | '/') if end == 0 => Err(PathErrorKind::MissingName.at(end)),
-        None | Some(':' | '/') => Err(PathErrorKind::MissingSeparator.at(end)),
-        Some(character) => Err(PathErrorKind::NameCharacter(character).at(end)),
+    let bytes = text.as_bytes();
+    let end = bytes.iter().position(|byte| !IN_NAMES[*byte as usize]).unwrap_or(bytes.len());
+    if end > 0 && bytes[end..].starts_with(SEPARATOR.as_bytes()) {
+        return Ok(end);
+    }
+    Err(no_name(text, end))
+}
+
+#[cold]
+fn no_name(text: &str, end: usize) -> PathError {
+    match text[end..].chars().next() {
+        None | Some(':' | '/') if end == 0 => PathErrorKind::MissingName.at(end),
+        None | Some(':' | '/') => PathErrorKind::MissingSeparator.at(end),
+        Some(character) => PathErrorKind::NameCharacter(character).at(end),
     }
 }
 
+/// [`is_name_character`] of each byte.
+static IN_NAMES: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < table.len() {
+        table[byte] = is_name_character(byte as u8 as char);
+        byte += 1;
+    }
+    table
+};
+
+#[inline]
 fn check_segments(text: &str, from: usize) -> Result<(), PathError> {
-    if from == text.len() {
+    let bytes = text.as_bytes();
+    let place = from..text.len();
+    if place.is_empty() || (are_plain(bytes, place.clone()) && !has_many_segments(&bytes[place])) {
         return Ok(());
     }
+    check_each(text, from)
+}
+
+#[cold]
+fn check_each(text: &str, from: usize) -> Result<(), PathError> {
     let mut at = from;
     for (index, segment) in text.as_bytes()[from..].split(|byte| *byte == b'/').enumerate() {
         check_segment(text, index, at..at + segment.len())?;
         at += segment.len() + 1;
     }
     Ok(())
+}
+
+/// Whether a part of a text is segments of printable ASCII, none of them empty, as nearly always; if not, a closer look says what it is.
+#[inline]
+pub(crate) fn are_plain(text: &[u8], place: Range<usize>) -> bool {
+    let (words, rest) = text[place.clone()].as_chunks();
+    let mut before = HIGHS;
+    // To leave early keeps the compiler from vectors, whose set-up is dearer than the few words of a path.
+    for word in words {
+        let word = u64::from_le_bytes(*word);
+        let slashes = slashes(word);
+        if is_odd(word, slashes, before) {
+            return false;
+        }
+        before = slashes;
+    }
+    // A slash follows the last segment too, so that one at its end is a doubled one.
+    let end = (filled(b'a') - u64::from(b'a' - b'/')) << (8 * rest.len());
+    let last = load(text, place.end - rest.len()) & !(u64::MAX << (8 * rest.len())) | end;
+    !is_odd(last, slashes(last), before)
+}
+
+/// The highest bit of each byte that is a slash, if all is ASCII.
+#[inline]
+const fn slashes(word: u64) -> u64 {
+    !((word ^ filled(b'/')).wrapping_add(filled(0x7F))) & HIGHS
+}
+
+/// Whether anything but printable ASCII is in a word, or a slash after a slash; `before` has the slashes of the word before.
+#[inline]
+const fn is_odd(word: u64, slashes: u64, before: u64) -> bool {
+    // The highest bits tell, in turn, of DEL, of anything but ASCII, and of what stands before the space.
+    let odd = word.wrapping_add(LOWS) | word | word.wrapping_sub(filled(b' '));
+    let doubled = slashes & (slashes << 8 | before >> 56);
+    (odd | doubled) & HIGHS != 0
+}
+
+/// Whether segments, none of them empty, are more than a path may have; so many need two bytes each.
+#[inline]
+pub(crate) fn has_many_segments(rest: &[u8]) -> bool {
+    rest.len() > 2 * MAX_SEGMENTS
+        && rest.iter().filter(|byte| **byte == b'/').count() >= MAX_SEGMENTS
 }
 
 fn check_segment(text: &str, index: usize, place: Range<usize>) -> Result<(), PathError> {

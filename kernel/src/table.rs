@@ -3,6 +3,10 @@
 //! Ids are append-only: an edit never changes what an id handed out before refers to, so a queued message keeps its meaning.
 
 use std::collections::HashMap;
+use std::sync::atomic::{
+    AtomicU32,
+    Ordering::{Acquire, Release},
+};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
@@ -11,13 +15,13 @@ use foldhash::fast::FixedState;
 use crate::ids::{RouteId, SubsystemId, Version};
 use crate::matcher::{Clash, Matcher};
 pub use crate::params::Params;
-use crate::path::{Path, PathError, check_name, check_rest, excerpt};
+use crate::params::Spans;
+use crate::path::{Path, PathError, check_name, check_rest, excerpt, has_many_segments, split};
 use crate::pattern::Pattern;
 pub use crate::recipient::{Recipient, Resolved};
 pub use crate::refusal::Refusal;
 use crate::scope::{Grants, Scope, ScopeError};
-
-type Names<T> = HashMap<Arc<str>, T, FixedState>;
+use crate::words::{Word, Words};
 
 /// A route as its subsystem declares it.
 #[derive(Clone, Debug)]
@@ -52,7 +56,7 @@ pub struct Table {
     /// By id, removed ones included.
     subsystems: Vec<Arc<Subsystem>>,
     /// Of all that ever were.
-    ids: Names<SubsystemId>,
+    ids: Words,
 }
 
 #[derive(Clone, Debug)]
@@ -62,7 +66,7 @@ struct Subsystem {
     grants: Grants,
     /// By route id, dropped ones included.
     slots: Vec<Slot>,
-    route_ids: Names<RouteId>,
+    route_ids: HashMap<Arc<str>, RouteId, FixedState>,
     matcher: Matcher,
 }
 
@@ -90,7 +94,8 @@ impl Table {
     pub fn empty() -> Self {
         let operator =
             Subsystem { is_present: true, grants: Grants::all(), ..Subsystem::absent("operator") };
-        let ids = std::iter::once((operator.name.clone(), SubsystemId::OPERATOR)).collect();
+        let mut ids = Words::default();
+        ids.insert(0, &operator.name, u32::from(SubsystemId::OPERATOR.0));
         Self { version: Version::default(), subsystems: vec![Arc::new(operator)], ids }
     }
 
@@ -107,7 +112,7 @@ impl Table {
 
     /// The id of a name that is present, `operator` included.
     pub fn id(&self, name: &str) -> Option<SubsystemId> {
-        let id = *self.ids.get(name)?;
+        let id = self.known(Word::new(name))?;
         self.subsystems[id.index()].is_present.then_some(id)
     }
 
@@ -179,10 +184,12 @@ impl Table {
         sender: SubsystemId,
         path: &Path<'p>,
     ) -> Result<Resolved<'p>, Refusal> {
-        let (id, subsystem) = self.addressed(path.subsystem())?;
-        let found = subsystem.matcher.find(path.text(), path.rest_start());
-        let (route, params, live) =
-            subsystem.served(found).ok_or_else(|| subsystem.no_route(path.rest()))?;
+        let (id, subsystem) =
+            self.recipient(path.name()).ok_or_else(|| self.no_subsystem(path.subsystem()))?;
+        let mut spans = Spans::default();
+        let (route, live) = subsystem
+            .served(path.text(), path.rest_start(), &mut spans)
+            .ok_or_else(|| subsystem.no_route(path.rest()))?;
         if live.route.reach == Reach::HostOnly {
             return Err(Refusal::host_only(
                 &subsystem.name,
@@ -191,7 +198,40 @@ impl Table {
             ));
         }
         self.permit(sender, id, live)?;
-        Ok(self.resolved(id, route, params, live))
+        Ok(self.resolved(id, route, Params::new(path.text(), spans), live))
+    }
+
+    /// As [`Path::parse`] and then [`resolve`](Self::resolve), but what the table itself vouches for is not checked again.
+    ///
+    /// # Errors
+    /// As both of them.
+    pub fn resolve_text<'p>(
+        &self,
+        sender: SubsystemId,
+        text: &'p str,
+    ) -> Result<Resolved<'p>, Refusal> {
+        let mut spans = Spans::default();
+        if let Some((name, rest)) = split(text)
+            && let Some((id, subsystem)) = self.recipient(name)
+            && let Some((route, live)) = subsystem.served(text, rest, &mut spans)
+            && live.route.reach == Reach::Anyone
+            && spans.are_plain(text)
+            && !has_many_segments(&text.as_bytes()[rest..])
+        {
+            self.permit(sender, id, live)?;
+            return Ok(self.resolved(id, route, Params::new(text, spans), live));
+        }
+        self.resolve_slowly(sender, text)
+    }
+
+    /// Says what is wrong, if anything is.
+    #[cold]
+    fn resolve_slowly<'p>(
+        &self,
+        sender: SubsystemId,
+        text: &'p str,
+    ) -> Result<Resolved<'p>, Refusal> {
+        self.resolve(sender, &Path::parse(text)?)
     }
 
     /// Finds a route of one's own for an outcome or a timer: every route is reached, and no scope is asked for.
@@ -208,10 +248,10 @@ impl Table {
         check_rest(rest)?;
         let subsystem =
             self.present(owner).ok_or_else(|| self.no_subsystem(&self.display_name(owner)))?;
-        let found = subsystem.matcher.find(rest, 0);
-        let (route, params, live) =
-            subsystem.served(found).ok_or_else(|| subsystem.no_route(rest))?;
-        Ok(self.resolved(owner, route, params, live))
+        let mut spans = Spans::default();
+        let (route, live) =
+            subsystem.served(rest, 0, &mut spans).ok_or_else(|| subsystem.no_route(rest))?;
+        Ok(self.resolved(owner, route, Params::new(rest, spans), live))
     }
 
     /// Compares the schema of a sender's body with the one that a live route declares; 0 on either side fits all.
@@ -243,20 +283,31 @@ impl Table {
         self.subsystem(id).filter(|subsystem| subsystem.is_present)
     }
 
-    fn addressed(&self, name: &str) -> Result<(SubsystemId, &Subsystem), Refusal> {
-        let id = self.id(name).filter(|id| *id != SubsystemId::OPERATOR);
-        let found = id.and_then(|id| Some((id, self.subsystem(id)?)));
-        found.ok_or_else(|| self.no_subsystem(name))
+    /// The id that a name was given, present or removed.
+    #[inline]
+    fn known(&self, name: Word<'_>) -> Option<SubsystemId> {
+        Some(SubsystemId(self.ids.get(0, name)? as u16))
     }
 
+    #[inline]
+    fn recipient(&self, name: Word<'_>) -> Option<(SubsystemId, &Subsystem)> {
+        let id = self.known(name).filter(|id| *id != SubsystemId::OPERATOR)?;
+        Some((id, self.present(id)?))
+    }
+
+    #[inline]
     fn permit(&self, sender: SubsystemId, owner: SubsystemId, live: &Live) -> Result<(), Refusal> {
         match &live.scope {
-            Some(scope) if sender != owner && !self.allows(sender, scope) => Err(Refusal::Denied {
-                scope: scope.clone(),
-                lacks: self.display_name(sender).into(),
-            }),
+            Some(scope) if sender != owner => self.permit_scope(sender, scope),
             _ => Ok(()),
         }
+    }
+
+    fn permit_scope(&self, sender: SubsystemId, scope: &Scope) -> Result<(), Refusal> {
+        if self.allows(sender, scope) {
+            return Ok(());
+        }
+        Err(Refusal::Denied { scope: scope.clone(), lacks: self.display_name(sender).into() })
     }
 
     fn allows(&self, sender: SubsystemId, scope: &Scope) -> bool {
@@ -290,7 +341,7 @@ impl Subsystem {
             is_present: false,
             grants: Grants::none(),
             slots: Vec::new(),
-            route_ids: Names::default(),
+            route_ids: HashMap::default(),
             matcher: Matcher::default(),
         }
     }
@@ -310,12 +361,10 @@ impl Subsystem {
         self.lives().map(|(id, live)| (id, &live.route))
     }
 
-    fn served<'p>(
-        &self,
-        found: Option<(RouteId, Params<'p>)>,
-    ) -> Option<(RouteId, Params<'p>, &Live)> {
-        let (route, params) = found?;
-        Some((route, params, self.live(route)?))
+    #[inline]
+    fn served(&self, text: &str, from: usize, spans: &mut Spans) -> Option<(RouteId, &Live)> {
+        let route = self.matcher.find(text, from, spans)?;
+        Some((route, self.live(route)?))
     }
 
     fn no_route(&self, rest: &str) -> Refusal {
@@ -508,7 +557,7 @@ impl Edit {
         grants: Grants,
         routes: Vec<Route>,
     ) -> Result<SubsystemId, TableError> {
-        if let Some(id) = self.table.ids.get(name).copied() {
+        if let Some(id) = self.table.known(Word::new(name)) {
             let next = self.table.subsystems[id.index()].serving(grants, routes)?;
             self.table.subsystems[id.index()] = Arc::new(next);
             return Ok(id);
@@ -516,7 +565,7 @@ impl Edit {
         let next = u16::try_from(self.table.subsystems.len()).ok().filter(|next| *next < u16::MAX);
         let id = SubsystemId(next.ok_or(TableError::TooManySubsystems)?);
         let subsystem = Subsystem::absent(name).serving(grants, routes)?;
-        self.table.ids.insert(subsystem.name.clone(), id);
+        self.table.ids.insert(0, name, u32::from(id.0));
         self.table.subsystems.push(Arc::new(subsystem));
         Ok(id)
     }
@@ -526,6 +575,8 @@ impl Edit {
 #[derive(Debug, Default)]
 pub struct Tables {
     published: ArcSwap<Table>,
+    /// Of the snapshot that is published: what readers who keep one ask first.
+    version: AtomicU32,
     /// Held from reading the snapshot to publishing the next, so that no edit is lost.
     editor: Mutex<()>,
 }
@@ -533,12 +584,20 @@ pub struct Tables {
 impl Tables {
     /// Publishes a first snapshot.
     pub fn new(table: Table) -> Self {
-        Self { published: ArcSwap::from_pointee(table), editor: Mutex::default() }
+        let version = AtomicU32::new(table.version.0);
+        Self { published: ArcSwap::from_pointee(table), version, editor: Mutex::default() }
     }
 
     /// The snapshot of this moment, cheap and for a short while: take one for each batch.
     pub fn load(&self) -> Guard<Arc<Table>> {
         self.published.load()
+    }
+
+    /// Its version, and no more. A snapshot taken after that is of this version or a later one.
+    #[inline]
+    pub fn version(&self) -> Version {
+        // Acquire pairs with the Release of `update`.
+        Version(self.version.load(Acquire))
     }
 
     /// The snapshot of this moment, to be kept.
@@ -555,7 +614,10 @@ impl Tables {
         let _turn = self.editor.lock().unwrap_or_else(PoisonError::into_inner);
         let mut edit = self.load().edit();
         let changed = change(&mut edit)?;
-        self.published.store(Arc::new(edit.finish()));
+        let table = edit.finish();
+        let version = table.version.0;
+        self.published.store(Arc::new(table));
+        self.version.store(version, Release);
         Ok(changed)
     }
 }

@@ -1,12 +1,14 @@
 use std::collections::BTreeSet;
 
+use mycelia_kernel::ids::SubsystemId;
+use mycelia_kernel::path::{MAX_SEGMENTS, Path};
 use mycelia_kernel::pattern::Pattern;
 use mycelia_kernel::scope::Grants;
 use mycelia_kernel::table::{Table, TableError};
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use crate::{matched, routes, table_of};
+use crate::{matched, resolve, routes, table_of};
 
 /// What one pattern makes of a path: the kind of each segment, the smaller the better, and the values.
 fn naive<'p>(pattern: &str, path: &[&'p str]) -> Option<(Vec<u8>, Vec<String>)> {
@@ -113,9 +115,33 @@ proptest! {
         prop_assert_eq!(added.is_err(), refused);
     }
 
+    /// Though it takes another way through the table.
+    #[test]
+    fn a_text_is_resolved_as_its_path_is(
+        patterns in prop::collection::btree_set(a_pattern(&["", "", "{*t}"]), 0..16),
+        text in "(s|s|s|t|operator|)(://|://|:/|)((a|b|ab|c)(/|//|)){0,6}(\n|ü|\u{7f}|/|)(|(/a){0,2}|(/a){28,34})",
+    ) {
+        let table = table_of(&patterns.iter().map(String::as_str).collect::<Vec<_>>());
+        let directly = table.resolve_text(SubsystemId::OPERATOR, &text);
+        prop_assert_eq!(directly, resolve(&table, SubsystemId::OPERATOR, &text));
+    }
+
+    #[test]
+    fn the_parser_agrees_with_the_model(
+        text in "[a-z]{0,20}(://|:/)(([ -~]|[./0 ~]|a/|ü|/|\u{1f}|\u{7f}|\u{80}|\u{a0}){0,40}|(a/){28,36}a{0,2})",
+    ) {
+        let is_right = |(name, rest): (&str, &str)| {
+            let segments: Vec<&str> = rest.split('/').collect();
+            !name.is_empty()
+                && (rest.is_empty() || segments.iter().all(|segment| !segment.is_empty()))
+                && segments.len() <= MAX_SEGMENTS
+                && !rest.chars().any(char::is_control)
+        };
+        prop_assert_eq!(Path::parse(&text).is_ok(), text.split_once("://").is_some_and(is_right));
+    }
+
     #[test]
     fn no_text_makes_a_parser_panic(text in "[a{}*:/\u{85}\n ü-]{0,12}") {
-        use mycelia_kernel::path::Path;
         if let Err(error) = Path::parse(&text) {
             prop_assert!(error.at <= text.len() && error.pointer(&text).lines().count() == 2);
         }
