@@ -11,7 +11,7 @@ use crate::{
     sync::{self, AcqRel, Acquire, AtomicU64, Mutex, Relaxed, Release},
 };
 use crossbeam_utils::CachePadded;
-use std::{array, fmt};
+use std::{array, fmt, marker::PhantomData};
 
 /// One request of one asker: the envelope's `reply` word, unpacked.
 ///
@@ -86,6 +86,32 @@ pub struct Requests {
     pub late: u64,
 }
 
+/// What a table keeps of where an outcome goes; two words, so that they are kept without a lock.
+pub trait Target: Copy {
+    /// The words.
+    fn into_words(self) -> [u64; 2];
+    /// What these words were made of.
+    fn from_words(words: [u64; 2]) -> Self;
+}
+
+impl Target for () {
+    fn into_words(self) -> [u64; 2] {
+        [0; 2]
+    }
+
+    fn from_words(_: [u64; 2]) {}
+}
+
+impl Target for u64 {
+    fn into_words(self) -> [u64; 2] {
+        [self, 0]
+    }
+
+    fn from_words([word, _]: [u64; 2]) -> u64 {
+        word
+    }
+}
+
 /// The requests of one asker; `M` is the template of an outcome: the route and parameters where it goes.
 ///
 /// Allocates nothing after `new`.
@@ -106,8 +132,9 @@ struct Slot<M> {
     word: AtomicU64,
     /// Written only by `begin`, before the word says pending.
     deadline: AtomicU64,
-    /// Written by `begin`, read by the one who ended it: the word keeps them apart, so the lock is never contended.
-    template: Mutex<Option<M>>,
+    /// As `deadline`; read by the one who ended the request.
+    target: [AtomicU64; 2],
+    kind: PhantomData<fn(M) -> M>,
 }
 
 const FREE: u64 = 0;
@@ -118,7 +145,7 @@ fn word(generation: u32, phase: u64) -> u64 {
     u64::from(generation) << 32 | phase
 }
 
-impl<M: Copy> Asks<M> {
+impl<M: Target> Asks<M> {
     /// A table of `max` slots; the asker's lane of outcomes has to be as large.
     #[must_use]
     pub fn new(asker: SubsystemId, max: u16) -> Self {
@@ -137,6 +164,7 @@ impl<M: Copy> Asks<M> {
     ///
     /// # Errors
     /// No slot is free.
+    #[inline(always)]
     pub fn begin(&self, deadline: u64, target: M) -> Result<AskId, Busy> {
         let index = sync::lock(&self.free).pop().ok_or(Busy)?;
         let due = if deadline == 0 { u64::MAX } else { deadline };
@@ -151,9 +179,9 @@ impl<M: Copy> Asks<M> {
     ///
     /// Who gets the template delivers the outcome; once it is claimed from the lane, the slot is to be released.
     #[must_use = "the asker waits for the outcome made from this template"]
+    #[inline]
     pub fn end(&self, id: AskId, how: End) -> Option<M> {
-        let template =
-            self.slot(id).filter(|slot| slot.end(id.generation)).and_then(Slot::template);
+        let template = self.slot(id).filter(|slot| slot.end(id.generation)).map(Slot::target);
         let count = if template.is_some() { &self.ends[how as usize] } else { &self.late };
         // Release pairs with the Acquire of `counts`: behind a counted end lies the counted beginning.
         count.fetch_add(1, Release);
@@ -162,11 +190,19 @@ impl<M: Copy> Asks<M> {
 
     /// Frees the slot of a request that ended and whose outcome was claimed from the lane: whether it was that.
     pub fn release(&self, id: AskId) -> bool {
-        let released = self.slot(id).is_some_and(|slot| slot.release(id.generation));
-        if released {
-            sync::lock(&self.free).push(id.slot);
+        self.release_all([id]) == 1
+    }
+
+    /// As [`Self::release`] for several; answers how many it freed.
+    pub fn release_all(&self, ids: impl IntoIterator<Item = AskId>) -> usize {
+        let mut free = sync::lock(&self.free);
+        let before = free.len();
+        for id in ids {
+            if self.slot(id).is_some_and(|slot| slot.release(id.generation)) {
+                free.push(id.slot);
+            }
         }
-        released
+        free.len() - before
     }
 
     /// Ends every request whose deadline is not after `now`, and answers when to come again (`u64::MAX`: never).
@@ -186,7 +222,7 @@ impl<M: Copy> Asks<M> {
             } else if slot.end(generation) {
                 self.ends[End::TimedOut as usize].fetch_add(1, Release);
                 let id = AskId { asker: self.asker, slot: index as u16, generation };
-                slot.template().into_iter().for_each(|template| expired(id, template));
+                expired(id, slot.target());
             }
         }
         self.earliest.fetch_min(next, AcqRel).min(next)
@@ -209,27 +245,32 @@ impl<M: Copy> Asks<M> {
         Requests { asked, answered, failed, timed_out, cancelled, pending, late }
     }
 
+    #[inline]
     fn slot(&self, id: AskId) -> Option<&Slot<M>> {
         let own = id.asker == self.asker;
         self.slots.get(usize::from(id.slot)).filter(|_| own)
     }
 }
 
-impl<M: Copy> Slot<M> {
+impl<M: Target> Slot<M> {
     fn new() -> Self {
         Slot {
             word: AtomicU64::new(word(1, FREE)),
             deadline: AtomicU64::new(0),
-            template: Mutex::new(None),
+            target: array::from_fn(|_| AtomicU64::new(0)),
+            kind: PhantomData,
         }
     }
 
     /// For the one who took the slot from the free list; answers the generation.
+    #[inline(always)]
     fn begin(&self, due: u64, target: M) -> u32 {
         let generation = (self.word.load(Relaxed) >> 32) as u32;
         self.deadline.store(due, Relaxed);
-        *sync::lock(&self.template) = Some(target);
-        // Release pairs with the Acquire of `pending` and `end`: deadline and template are there.
+        let [first, second] = target.into_words();
+        self.target[0].store(first, Relaxed);
+        self.target[1].store(second, Relaxed);
+        // Release pairs with the Acquire of `pending` and `end`: deadline and target are there.
         self.word.store(word(generation, PENDING), Release);
         generation
     }
@@ -241,27 +282,31 @@ impl<M: Copy> Slot<M> {
     }
 
     /// The step that answer, deadline and cancel compete for: whether the caller was first.
+    #[inline]
     fn end(&self, generation: u32) -> bool {
         self.step(word(generation, PENDING), word(generation, ENDED))
     }
 
+    #[inline]
     fn release(&self, generation: u32) -> bool {
         let next = generation.checked_add(1).unwrap_or(1);
         self.step(word(generation, ENDED), word(next, FREE))
     }
 
-    /// For the one who ended it.
-    fn template(&self) -> Option<M> {
-        *sync::lock(&self.template)
+    /// For the one who ended it, whose step was an Acquire; `begin` writes again only after `release`, a step after that.
+    #[inline]
+    fn target(&self) -> M {
+        M::from_words([self.target[0].load(Relaxed), self.target[1].load(Relaxed)])
     }
 
+    #[inline]
     fn step(&self, from: u64, to: u64) -> bool {
         // Acquire pairs with the Release of `begin`. Release: the next step sees what was done before this one.
         self.word.compare_exchange(from, to, AcqRel, Relaxed).is_ok()
     }
 }
 
-impl<M: Copy> fmt::Debug for Asks<M> {
+impl<M: Target> fmt::Debug for Asks<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Asks")
             .field("asker", &self.asker)

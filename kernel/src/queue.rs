@@ -208,6 +208,7 @@ impl<M> Queue<M> {
 
     /// The bits raised since they were last taken; for the holder.
     #[must_use = "bits that were taken are gone"]
+    #[inline]
     pub fn take_bits(&self) -> u32 {
         // A plain load first: there is nearly never a bit, and this is asked once a batch.
         if self.run.bits.load(Relaxed) == 0 {
@@ -220,6 +221,7 @@ impl<M> Queue<M> {
     /// Moves up to `max` messages of a lane into `out`, and answers how many; for the holder.
     ///
     /// The slots are free before it returns. Allocates only if `out` lacks the capacity.
+    #[inline]
     pub fn claim(&self, lane: Lane, max: usize, out: &mut Vec<M>) -> usize {
         self.lane(lane).claim(max, out)
     }
@@ -243,9 +245,12 @@ impl<M> Queue<M> {
     ///
     /// The second access of a holder in the sleep handshake: the tails and the bits are loaded SeqCst, while a stale
     /// head can only make it look busier than it is.
+    #[inline]
     pub fn is_empty(&self) -> bool {
-        let lanes = [&self.outcomes, &self.timers, &self.messages];
-        lanes.iter().all(|ring| ring.is_empty()) && self.run.bits.load(SeqCst) == 0
+        self.messages.is_empty()
+            && self.outcomes.is_empty()
+            && self.timers.is_empty()
+            && self.run.bits.load(SeqCst) == 0
     }
 
     /// The drops so far.
@@ -265,6 +270,7 @@ impl<M> Queue<M> {
         self.messages.claimed()
     }
 
+    #[inline]
     fn lane(&self, lane: Lane) -> &Ring<M> {
         match lane {
             Lane::Outcomes => &self.outcomes,
@@ -327,6 +333,14 @@ impl<M: Copy> Queue<M> {
         (wake, messages.len())
     }
 
+    /// As [`Self::deliver`] for several outcomes in order, with one reservation; answers how many had room.
+    pub fn deliver_many(&self, outcomes: &[M]) -> (Wake, usize) {
+        match self.outcomes.try_push_many(outcomes) {
+            0 => (Wake::None, 0),
+            delivered => (self.wake(), delivered),
+        }
+    }
+
     #[cold]
     fn drop_oldest(&self, message: M, dropped: &mut impl FnMut(M, Dropped)) {
         // Release pairs with the Acquire of `drops`.
@@ -346,6 +360,7 @@ impl<M: Copy> Queue<M> {
 /// Who runs the subsystem. Between `begin` and `leave` the caller is its only holder.
 impl<M> Queue<M> {
     /// Takes a subsystem that was popped from the ready list.
+    #[inline]
     pub fn begin(&self) -> Begin {
         // Acquire, here and in every step by which a holder gets the subsystem, pairs with the Release of the step by
         // which the one before let go; steps of senders in between are RMWs and carry it on.
@@ -362,6 +377,7 @@ impl<M> Queue<M> {
     }
 
     /// Lets the subsystem go, unless something came meanwhile.
+    #[inline]
     pub fn leave(&self) -> Leave {
         if self.step(RUNNING, IDLE) == HELD {
             return Leave::HandOver;
@@ -379,6 +395,7 @@ impl<M> Queue<M> {
 
     /// Ends a turn with more to do: on `Wake::Ready` the caller puts the subsystem on the ready list again, behind the
     /// others. On `Wake::None` it was handed over to the lifecycle thread, which waits to hear of it.
+    #[inline]
     pub fn requeue(&self) -> Wake {
         match self.step(RUNNING, READY) {
             HELD => Wake::None,
@@ -448,6 +465,7 @@ impl<M> Queue<M> {
     }
 
     /// The holder's step from `from` to `to`, or to HELD if the lifecycle thread wants it; answers the new state.
+    #[inline]
     fn step(&self, from: u32, to: u32) -> u32 {
         self.change(|state| {
             debug_assert_eq!(state & !WANTED, from, "only the holder of a subsystem moves it on");
@@ -456,6 +474,7 @@ impl<M> Queue<M> {
     }
 
     /// Changes the run state in one step and answers the new one. SeqCst: leaving is a first access of the handshake.
+    #[inline]
     fn change(&self, next: impl Fn(u32) -> u32) -> u32 {
         let mut state = self.run.state.load(Relaxed);
         loop {

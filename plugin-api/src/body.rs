@@ -2,11 +2,15 @@
 //!
 //! Between plugins typed bodies are postcard, at the edge JSON; raw bytes and fixed layouts have no codec.
 
-use crate::{Error, Result, abi::flags, route::Schema};
+use crate::{
+    Error, Result,
+    abi::{INLINE, flags},
+    route::Schema,
+};
 use postcard_schema::{Schema as HasSchema, key::Key};
 use serde::{Serialize, de::DeserializeOwned};
 use std::borrow::Cow;
-use zerocopy::{FromBytes, Immutable, IntoBytes};
+use zerocopy::{Immutable, IntoBytes};
 
 /// A typed body: postcard between plugins, JSON at the edge; the handler sees the value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,6 +109,44 @@ pub trait Payload {
     /// The bytes, which may lie in `scratch`, and the flags of their encoding.
     #[doc(hidden)]
     fn encoded<'b>(&'b self, scratch: &'b mut Vec<u8>) -> Result<(&'b [u8], u16)>;
+    /// Plain bytes of a length that is known when this is compiled and that fit into the envelope.
+    #[doc(hidden)]
+    #[inline(always)]
+    fn short(&self) -> Option<Short> {
+        None
+    }
+}
+
+/// A body that goes within the envelope; by value, so that it need not be in memory before it is there.
+#[doc(hidden)]
+#[derive(Copy, Clone)]
+pub struct Short {
+    words: [u64; INLINE / 8],
+    length: usize,
+}
+
+impl Short {
+    /// As many bytes as an envelope has room for, at most.
+    #[inline(always)]
+    pub(crate) fn new(bytes: &[u8]) -> Short {
+        let mut words = [[0; 8]; INLINE / 8];
+        words.as_flattened_mut()[..bytes.len()].copy_from_slice(bytes);
+        Short { words: words.map(u64::from_ne_bytes), length: bytes.len() }
+    }
+
+    #[inline(always)]
+    pub(crate) fn len(&self) -> usize {
+        self.length
+    }
+
+    /// The content of an envelope.
+    #[inline(always)]
+    pub(crate) fn write(&self, inline: &mut [u8; INLINE]) {
+        let (words, _) = inline.as_chunks_mut::<8>();
+        for (word, value) in words.iter_mut().zip(self.words) {
+            *word = value.to_ne_bytes();
+        }
+    }
 }
 
 impl<T: Serialize + HasSchema + ?Sized> Payload for &T {
@@ -132,6 +174,11 @@ impl<T: IntoBytes + Immutable> Payload for Pod<T> {
     #[inline(always)]
     fn encoded<'b>(&'b self, _: &'b mut Vec<u8>) -> Result<(&'b [u8], u16)> {
         Ok((self.0.as_bytes(), flags::RAW))
+    }
+
+    #[inline(always)]
+    fn short(&self) -> Option<Short> {
+        (size_of::<T>() <= INLINE).then(|| Short::new(self.0.as_bytes()))
     }
 }
 
@@ -226,17 +273,6 @@ pub(crate) fn short_name<T>() -> String {
 /// Whether a body is to be read, and its request answered, as JSON.
 pub(crate) fn is_json(body_flags: u16) -> bool {
     body_flags & flags::ENCODING == flags::JSON || body_flags & flags::EDGE != 0
-}
-
-#[inline]
-pub(crate) fn decode_pod<T: FromBytes>(bytes: &[u8]) -> Result<T> {
-    T::read_from_bytes(bytes).map_err(|_| {
-        let wanted = size_of::<T>();
-        Error::invalid(format!(
-            "the body has {} bytes, but this route takes exactly {wanted}",
-            bytes.len()
-        ))
-    })
 }
 
 #[cfg(test)]

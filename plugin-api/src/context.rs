@@ -1,12 +1,14 @@
 //! What a handler may do while it runs.
 
 use crate::{
-    Address, Error, ErrorCode, Payload, Responder, Result, Sender,
+    Address, Error, ErrorCode, Handled, Payload, Responder, Result, Sender,
     abi::{
-        RawBody,
+        INLINE, RawBody,
         call::{Ask as AskHow, Kept, Turn},
         flags,
     },
+    body::Short,
+    paths::Paths,
     route::Schema,
     thread::Threads,
     time::{IntoDuration, Time},
@@ -34,9 +36,11 @@ pub enum Level {
 /// Holding one proves that the subsystem is in a call by its host; it ends with the call.
 pub struct Context {
     pub(crate) turn: Turn,
-    pub(crate) prefix: Vec<u8>,
+    paths: Paths,
+    /// Routes of its own for outcomes.
+    replies: Paths,
     scratch: Vec<u8>,
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// What outlives the single call: kept by the instance, its threads and its senders.
@@ -47,20 +51,15 @@ pub(crate) struct Shared {
     pub sender: Sender,
 }
 
-/// Buffers that an instance keeps between calls, so that a call allocates nothing.
-#[derive(Default)]
-pub(crate) struct Buffers {
-    prefix: Vec<u8>,
-    scratch: Vec<u8>,
-}
-
 impl Context {
-    pub(crate) fn new(turn: Turn, shared: Arc<Shared>, buffers: Buffers) -> Self {
-        Context { turn, prefix: buffers.prefix, scratch: buffers.scratch, shared }
-    }
-
-    pub(crate) fn into_buffers(self) -> Buffers {
-        Buffers { prefix: self.prefix, scratch: self.scratch }
+    pub(crate) fn new(turn: Turn, shared: Arc<Shared>) -> Self {
+        Context {
+            turn,
+            paths: Paths::new(false),
+            replies: Paths::new(true),
+            scratch: Vec::new(),
+            shared,
+        }
     }
 
     /// Sends a message: `ctx.send("kv://put/total", &total)`.
@@ -74,12 +73,20 @@ impl Context {
     // Always inlined, as are its parts: a body of fixed size is then copied without a call, which halves the cost.
     #[inline(always)]
     pub fn send<P: Payload>(&mut self, to: impl Address, body: P) -> Result<()> {
-        let Context { turn, prefix, scratch, .. } = self;
-        let own = Kept::unresolved();
-        let recipient = to.resolved(turn, prefix, &own)?;
-        check_schema(const { &P::SCHEMA }, recipient.body())?;
-        let (bytes, flags) = body.encoded(scratch)?;
-        turn.send(flags, recipient, prefix, bytes)
+        let Context { turn, paths, scratch, .. } = self;
+        let (short, flags) = match body.short() {
+            Some(short) => (short, flags::RAW),
+            None => match body.encoded(scratch)? {
+                (bytes, flags) if bytes.len() <= INLINE => (Short::new(bytes), flags),
+                (bytes, flags) => return send_long(turn, paths, to, &P::SCHEMA, flags, bytes),
+            },
+        };
+        match to.kept(paths) {
+            Some(kept) if kept.is_near(turn) && fits(const { &P::SCHEMA }, kept.body()) => {
+                turn.send_short(kept, flags, &short)
+            }
+            _ => send_far(turn, paths, to, &P::SCHEMA, flags, short),
+        }
     }
 
     /// Begins a request; it is sent by [`Ask::reply_to`].
@@ -105,9 +112,8 @@ impl Context {
         body: P,
         responder: Responder<T>,
     ) -> Result<()> {
-        let how = AskHow { within: 0, reply_to: "", instead_of: responder.request() };
         let in_kind = if responder.is_json() { flags::ANSWER_JSON } else { 0 };
-        let result = self.ask_raw(to, &body, in_kind, how);
+        let result = self.pass_on(to, &body, in_kind, responder.request());
         match &result {
             Ok(()) => responder.forget(),
             Err(error) => responder.fail(error.clone()),
@@ -115,19 +121,19 @@ impl Context {
         result
     }
 
-    fn ask_raw<P: Payload>(
+    fn pass_on<P: Payload>(
         &mut self,
         to: impl Address,
         body: &P,
-        extra: u16,
-        how: AskHow<'_>,
+        in_kind: u16,
+        instead_of: u64,
     ) -> Result<()> {
-        let Context { turn, prefix, scratch, .. } = self;
-        let own = Kept::unresolved();
-        let recipient = to.resolved(turn, prefix, &own)?;
-        check_schema(const { &P::SCHEMA }, recipient.body())?;
+        let Context { turn, paths, scratch, .. } = self;
         let (bytes, flags) = body.encoded(scratch)?;
-        turn.ask(recipient, prefix, RawBody::new(bytes, flags | extra, P::SCHEMA.hash), how)
+        let kept = to.resolved(turn, paths)?;
+        check_schema(&P::SCHEMA, kept.body())?;
+        let how = AskHow { within: 0, reply_to: &Kept::unresolved(), instead_of };
+        turn.ask(kept, flags | in_kind, bytes, how)
     }
 
     /// Sends a message to a route of the subsystem's own after a delay: `ctx.after("1s", "retry/7", &())`.
@@ -222,20 +228,67 @@ impl<A: Address, P: Payload> Ask<'_, A, P> {
     /// # Errors
     /// As for [`Context::send`], `no_route` if there is no such route, and `busy` if `max_asks` requests are open.
     pub fn reply_to(self, path: impl AsRef<str>) -> Result<()> {
-        let how = AskHow { within: self.within, reply_to: path.as_ref(), instead_of: 0 };
-        self.context.ask_raw(self.to, &self.body, 0, how)
+        let Ask { context: Context { turn, paths, replies, scratch, .. }, to, body, within } = self;
+        let (bytes, flags) = body.encoded(scratch)?;
+        let kept = match to.kept(paths) {
+            Some(kept) if kept.is_current(turn) => kept,
+            _ => to.resolved(turn, paths)?,
+        };
+        check_schema(const { &P::SCHEMA }, kept.body())?;
+        let path = path.as_ref();
+        let reply_to = match replies.find(path) {
+            Some(reply_to) if reply_to.is_current(turn) => reply_to,
+            _ => replies.resolve(turn, path)?,
+        };
+        if kept.reply() != reply_to.body() && kept.reply() != 0 && reply_to.body() != 0 {
+            return Err(other_reply(path, kept.reply(), reply_to.body()));
+        }
+        turn.ask(kept, flags, bytes, AskHow { within, reply_to, instead_of: 0 })
     }
+}
+
+/// Sends a short body to a recipient that is not near.
+#[inline(never)]
+fn send_far(
+    turn: &mut Turn,
+    paths: &mut Paths,
+    to: impl Address,
+    schema: &Schema,
+    flags: u16,
+    short: Short,
+) -> Result<()> {
+    let mut inline = [0; INLINE];
+    short.write(&mut inline);
+    send_long(turn, paths, to, schema, flags, &inline[..short.len()])
+}
+
+/// Sends a body to any recipient.
+#[inline(never)]
+fn send_long(
+    turn: &mut Turn,
+    paths: &mut Paths,
+    to: impl Address,
+    schema: &Schema,
+    flags: u16,
+    bytes: &[u8],
+) -> Result<()> {
+    let kept = match to.kept(paths) {
+        Some(kept) if kept.is_current(turn) => kept,
+        _ => to.resolved(turn, paths)?,
+    };
+    check_schema(schema, kept.body())?;
+    turn.send(kept, flags, bytes)
+}
+
+/// Whether a body may go where this schema is wanted.
+#[inline(always)]
+fn fits(sent: &Schema, wanted: u64) -> bool {
+    sent.hash == wanted || sent.hash == 0 || wanted == 0
 }
 
 #[inline]
 fn check_schema(sent: &Schema, wanted: u64) -> Result<()> {
-    if sent.hash == 0 || sent.hash == wanted { Ok(()) } else { check_untyped(sent, wanted) }
-}
-
-// Apart, since the compiler would test this first.
-#[inline(never)]
-fn check_untyped(sent: &Schema, wanted: u64) -> Result<()> {
-    if wanted == 0 { Ok(()) } else { Err(other_schema(sent, wanted)) }
+    if fits(sent, wanted) { Ok(()) } else { Err(other_schema(sent, wanted)) }
 }
 
 #[cold]
@@ -248,4 +301,13 @@ fn other_schema(sent: &Schema, wanted: u64) -> Error {
             sent.name, sent.hash
         ),
     )
+}
+
+#[cold]
+fn other_reply(path: &str, answers: u64, takes: u64) -> Error {
+    let text = format!(
+        "the route answers with the schema {answers:016x}, but `{path}` takes an outcome with the schema {takes:016x}; \
+         build both sides with the same type"
+    );
+    Error::new(ErrorCode::Invalid, text).handled(Handled::No)
 }

@@ -1,19 +1,26 @@
 //! Handlers: ordinary methods, turned into table entries by the types of their arguments.
 
-use crate::{Context, FromMessage, Message, Reply, Result, abi::shim::conjure, route::Schema};
+use crate::{
+    Context, Error, FromMessage, Message, Reply, Result,
+    abi::{Envelope, shim::conjure},
+    route::Schema,
+};
 
-/// A table entry: runs the handler and writes its reply into the buffer, giving the flags of the encoding.
-pub(crate) type Call<S> = fn(&mut S, &mut Context, &Message<'_>, &mut ReplyBuffer) -> Result<()>;
+/// A table entry: runs the handler and writes its reply into the buffer.
+pub(crate) type Call<S> = fn(&mut S, &mut Context, &Envelope, &mut ReplyBuffer) -> Result<()>;
 
 /// Where a handler's reply is encoded.
+#[derive(Default)]
 pub(crate) struct ReplyBuffer {
     pub bytes: Vec<u8>,
     pub flags: u16,
     /// Whether anybody waits for the reply; if not it is not encoded.
     pub wanted: bool,
-    /// Whether the handler itself was reached: its arguments could be made.
-    pub began: bool,
     pub as_json: bool,
+    /// Whether the handler takes a responder, which answers in its place.
+    pub deferred: bool,
+    /// Whether the handler was not reached: its arguments could not be made.
+    pub unmade: bool,
 }
 
 impl ReplyBuffer {
@@ -24,6 +31,12 @@ impl ReplyBuffer {
             self.flags = reply.encode(self.as_json, &mut self.bytes)?;
         }
         Ok(())
+    }
+
+    #[cold]
+    fn unmade(&mut self, error: Error) -> Error {
+        self.unmade = true;
+        error
     }
 }
 
@@ -71,9 +84,8 @@ macro_rules! handlers {
             const BODY: Schema = handlers!(@schema BODY Schema::ANY, $($argument)*);
             const REPLY: Schema = handlers!(@schema REPLY R::SCHEMA, $($argument)*);
             #[allow(private_interfaces, non_snake_case, reason = "as in the trait; arguments are named by their types")]
-            const CALL: Call<S> = |subsystem, _context, _message, reply| {
-                $(let $argument = $argument::from_message(_message)?;)*
-                reply.began = true;
+            const CALL: Call<S> = |subsystem, _context, _envelope, reply| {
+                handlers!(@arguments _context, _envelope, reply, $($argument)*);
                 reply.put((conjure::<H>())(subsystem, $($argument),*)?)
             };
         }
@@ -88,13 +100,20 @@ macro_rules! handlers {
             const BODY: Schema = handlers!(@schema BODY Schema::ANY, $($argument)*);
             const REPLY: Schema = handlers!(@schema REPLY R::SCHEMA, $($argument)*);
             #[allow(private_interfaces, non_snake_case, reason = "as in the trait; arguments are named by their types")]
-            const CALL: Call<S> = |subsystem, context, _message, reply| {
-                $(let $argument = $argument::from_message(_message)?;)*
-                reply.began = true;
+            const CALL: Call<S> = |subsystem, context, _envelope, reply| {
+                handlers!(@arguments context, _envelope, reply, $($argument)*);
                 reply.put((conjure::<H>())(subsystem, context, $($argument),*)?)
             };
         }
     )* };
+    (@arguments $context:ident, $envelope:ident, $reply:ident,) => {};
+    (@arguments $context:ident, $envelope:ident, $reply:ident, $($argument:ident)+) => {
+        if const { false $(|| $argument::REPLY.is_some())+ } {
+            $reply.deferred = true;
+        }
+        let message = Message::new($envelope, $context.turn.pool());
+        $(let $argument = $argument::from_message(&message).map_err(|error| $reply.unmade(error))?;)*
+    };
     (@schema $what:ident $last:expr,) => { $last };
     (@schema $what:ident $last:expr, $head:ident $($tail:ident)*) => {
         pick($head::$what, handlers!(@schema $what $last, $($tail)*))

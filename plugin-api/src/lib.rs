@@ -10,6 +10,7 @@ mod context;
 mod error;
 mod handler;
 mod message;
+mod paths;
 mod recipient;
 mod responder;
 mod route;
@@ -23,7 +24,7 @@ pub use context::{Ask, Context, Level};
 pub use error::{Error, ErrorCode, ErrorParts, Handled, Result};
 pub use handler::Handler;
 pub use message::{Caller, FromMessage, Message, Outcome, Param, ParamText};
-pub use recipient::{Address, Recipient};
+pub use recipient::{Address, Recipient, Site};
 pub use responder::Responder;
 pub use route::{Kind, Need, Route, Schema, check_pattern, every, need, on, on_reply};
 pub use sender::{Answer, OutsideAsk, Pending, Sender};
@@ -34,14 +35,14 @@ pub use time::{IntoDuration, Time, parse_nanos};
 #[doc(hidden)]
 pub use subsystem::{Export, restore_state, save_state};
 #[doc(hidden)]
-pub use {abi_stable, postcard_schema, serde};
+pub use {abi_stable, postcard_schema, recipient::check_path, serde};
 
 /// What a plugin's source begins with.
 pub mod prelude {
     pub use crate::{
         Address, Body, Caller, Context, Edge, Error, ErrorCode, Handled, Level, Need, Outcome,
         Param, ParamText, Pod, Raw, Recipient, Responder, Result, Route, Saved, Sender, State,
-        Stop, Subsystem, Time, every, export_subsystem, need, on, on_reply,
+        Stop, Subsystem, Time, every, export_subsystem, need, on, on_reply, path,
     };
     pub use postcard_schema::Schema;
     pub use serde::{Deserialize, Serialize};

@@ -2,8 +2,8 @@
 
 use crate::{
     Error, ErrorCode, ErrorParts, Handled, Responder, Result,
-    abi::{Envelope, flags, link},
-    body::{Body, Pod, Raw, decode, decode_pod, is_json, pod_schema, schema_of, short_name},
+    abi::{Envelope, INLINE, call::Pool, flags, link},
+    body::{Body, Pod, Raw, decode, is_json, pod_schema, schema_of, short_name},
     responder,
     route::Schema,
 };
@@ -15,23 +15,22 @@ use zerocopy::FromBytes;
 /// A message while its handler's arguments are made.
 pub struct Message<'m> {
     envelope: &'m Envelope,
-    /// Lengths of the parameters, then the parameters, then the body.
-    content: &'m [u8],
+    /// Where the block lies that has the content, if it is not in the envelope.
+    pool: Pool,
     /// The next parameter, and where it begins.
     next: Cell<(usize, usize)>,
-    /// Whether the handler took a responder.
-    deferred: Cell<bool>,
 }
 
 impl<'m> Message<'m> {
-    #[inline]
-    pub(crate) fn new(envelope: &'m Envelope, content: &'m [u8]) -> Self {
-        Message { envelope, content, next: Cell::new((0, 0)), deferred: Cell::new(false) }
+    #[inline(always)]
+    pub(crate) fn new(envelope: &'m Envelope, pool: Pool) -> Self {
+        Message { envelope, pool, next: Cell::new((0, 0)) }
     }
 
+    /// Lengths of the parameters, then the parameters, then the body.
     #[inline]
-    pub(crate) fn is_deferred(&self) -> bool {
-        self.deferred.get()
+    fn content(&self) -> &'m [u8] {
+        self.pool.content(self.envelope)
     }
 
     /// The next captured parameter, as it stands in the path.
@@ -39,9 +38,10 @@ impl<'m> Message<'m> {
         let (parameter, at) = self.next.get();
         let count = self.envelope.parameters();
         let start = if parameter == 0 { count * 2 } else { at };
-        let end = start + parameter_length(self.content, parameter);
+        let content = self.content();
+        let end = start + parameter_length(content, parameter);
         self.next.set((parameter + 1, end));
-        let bytes = self.content.get(start..end).filter(|_| parameter < count);
+        let bytes = content.get(start..end).filter(|_| parameter < count);
         bytes
             .and_then(|bytes| std::str::from_utf8(bytes).ok())
             .ok_or_else(|| Error::invalid("the message has fewer parameters than its route"))
@@ -51,10 +51,34 @@ impl<'m> Message<'m> {
     #[inline]
     pub fn body(&self) -> &'m [u8] {
         match self.envelope.parameters() {
-            0 => self.content,
-            count => behind_parameters(self.content, count),
+            0 => self.content(),
+            count => behind_parameters(self.content(), count),
         }
     }
+
+    /// The bytes of a body of fixed layout.
+    #[inline(always)]
+    fn fixed(&self, size: usize) -> Result<&'m [u8]> {
+        let envelope = self.envelope;
+        let is_near = envelope.flags & (flags::BLOCK | flags::PARAMETERS) == 0;
+        // `&` and not `&&`: one branch.
+        if size <= INLINE && is_near & (envelope.length as usize == size) {
+            return Ok(&envelope.inline[..size]);
+        }
+        far(envelope, self.pool, size)
+    }
+}
+
+/// The bytes of a body of fixed layout, wherever they lie.
+#[inline(never)]
+fn far(envelope: &Envelope, pool: Pool, size: usize) -> Result<&[u8]> {
+    let body = Message::new(envelope, pool).body();
+    if body.len() == size { Ok(body) } else { Err(other_size(body.len(), size)) }
+}
+
+#[cold]
+fn other_size(size: usize, wanted: usize) -> Error {
+    Error::invalid(format!("the body has {size} bytes, but this route takes exactly {wanted}"))
 }
 
 /// What follows the parameters and their lengths.
@@ -160,9 +184,10 @@ impl<T: FromBytes> FromMessage for Pod<T> {
     type Of<'m> = Pod<T>;
     const BODY: Option<Schema> = Some(pod_schema::<T>());
 
-    #[inline]
+    #[inline(always)]
     fn from_message<'m>(message: &Message<'m>) -> Result<Pod<T>> {
-        decode_pod(message.body()).map(Pod)
+        let bytes = message.fixed(size_of::<T>())?;
+        Ok(Pod(T::read_from_bytes(bytes).map_err(|_| other_size(bytes.len(), size_of::<T>()))?))
     }
 }
 
@@ -229,7 +254,6 @@ where
     const REPLY: Option<Schema> = Some(T::SCHEMA);
 
     fn from_message<'m>(message: &Message<'m>) -> Result<Responder<T>> {
-        message.deferred.set(true);
         responder::take(message.envelope.reply);
         let current = link::current().expect("a message is only handled within a call");
         Ok(Responder::new(current.link, message.envelope.reply, wants_json(message.envelope)))

@@ -135,14 +135,13 @@ impl Threads {
 
 fn run(name: &str, sender: Sender, stop: Stop, work: impl FnOnce(Sender, Stop) -> Result<()>) {
     let link = sender.link();
-    let entered = link::enter(link, ptr::null_mut());
     let ending = stop.clone();
-    let text = match catch_unwind(AssertUnwindSafe(|| work(sender, stop))) {
+    let work = || link::within(link, ptr::null_mut(), || work(sender, stop));
+    let text = match catch_unwind(AssertUnwindSafe(work)) {
         Ok(Ok(())) => None,
         Ok(Err(error)) => Some(error.to_string()),
         Err(payload) => Some(crate::abi::shim::panic_text(payload)),
     };
-    drop(entered);
     match text {
         Some(text) if ending.is_raised() => {
             link.log(2, name, &format!("the thread `{name}` ended with {text}"))

@@ -55,4 +55,10 @@ impl Message {
         // SAFETY: as above.
         unsafe { std::slice::from_raw_parts(envelopes.as_ptr().cast(), envelopes.len()) }
     }
+
+    /// The answers that a plugin wrote as messages.
+    pub fn from_envelopes_mut(envelopes: &mut [Envelope]) -> &mut [Message] {
+        // SAFETY: as above.
+        unsafe { std::slice::from_raw_parts_mut(envelopes.as_mut_ptr().cast(), envelopes.len()) }
+    }
 }

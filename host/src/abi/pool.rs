@@ -184,6 +184,19 @@ impl Pool {
             envelope.inline[prefix.len()..length].copy_from_slice(body);
             return Ok(());
         }
+        self.fill_block(envelope, owner, prefix, body)
+    }
+
+    /// As [`Self::fill`], but always in a block.
+    pub fn fill_block(
+        &self,
+        envelope: &mut Envelope,
+        owner: SubsystemId,
+        prefix: &[u8],
+        body: &[u8],
+    ) -> Result<(), PoolError> {
+        let length = prefix.len() + body.len();
+        envelope.length = u32::try_from(length).map_err(|_| PoolError::TooLarge)?;
         let block = self.lend(owner, length)?;
         // SAFETY: the block has room for both, and is ours until the envelope is passed on.
         unsafe {

@@ -2,7 +2,7 @@
 
 use super::{Desk, Runtime, Slot, generation::Instance, slot::Cell};
 use crate::abi::Message;
-use mycelia_kernel::{ids::RouteId, ledger::Ends, queue::Lane};
+use mycelia_kernel::{asks::AskId, ids::RouteId, ledger::Ends, queue::Lane};
 use mycelia_plugin::{
     Error, ErrorCode, Handled, Result,
     abi::{
@@ -15,8 +15,8 @@ use std::sync::atomic::Ordering;
 
 /// What became of a batch.
 pub(super) enum BatchResult {
-    /// So many messages were decided.
-    Handled(usize),
+    /// So many messages were decided, and so many are left of the batch.
+    Handled { decided: usize, left: usize },
     /// There was nothing to claim.
     Idle,
     /// A handler, or the commit, panicked with this text: the instance must only be destroyed.
@@ -25,7 +25,7 @@ pub(super) enum BatchResult {
 
 impl Runtime {
     /// Claims and handles a batch of up to `room` messages; for the holder of the subsystem.
-    pub(super) fn batch(&self, slot: &Slot, desk: &mut Desk, room: usize) -> BatchResult {
+    pub(super) fn batch(&self, slot: &Slot, desk: &mut Desk, room: usize, now: u64) -> BatchResult {
         // Bits only make a subsystem ready so far.
         let _ = slot.queue.take_bits();
         let mut cell = slot.cell();
@@ -38,14 +38,15 @@ impl Runtime {
         let Some(Instance { guest, .. }) = instance else {
             return self.bury(slot, batch, counted);
         };
-        let mut ended = if counted { self.expire(slot, desk, batch) } else { 0 };
+        let mut ended = if counted { self.expire(slot, batch, now) } else { 0 };
         if slot.has_lost_routes.load(Ordering::Acquire) {
             ended += self.bury_lost(slot, batch, counted);
         }
         if batch.is_empty() {
-            return BatchResult::Handled(ended);
+            return BatchResult::Handled { decided: ended, left: 0 };
         }
-        let end = self.call(slot, guest, desk, batch);
+        desk.sit_down(self, slot, now);
+        let end = guest.handle(self.spec(desk, batch));
         let ran = desk.report.cursor().min(batch.len());
         let result = match end {
             BatchEnd::Returned => self.finish(slot, guest, desk, batch, ran, counted),
@@ -53,15 +54,18 @@ impl Runtime {
                 Err(self.panicked(slot, guest, desk, batch, ran, counted, &error))
             }
         };
-        result.map_or_else(BatchResult::Faulted, |()| BatchResult::Handled(ran + ended))
+        let left = batch.len();
+        result.map_or_else(BatchResult::Faulted, |()| BatchResult::Handled {
+            decided: ran + ended,
+            left,
+        })
     }
 
     /// Moves the next messages out: outcomes first, then timers, then the queue.
     fn claim(&self, slot: &Slot, room: usize, batch: &mut Vec<Message>) -> Option<Lane> {
         if slot.queue.claim(Lane::Outcomes, slot.settings.batch, batch) > 0 {
-            for outcome in batch.iter_mut() {
-                self.release_request(std::mem::take(&mut outcome.reply));
-            }
+            let requests = batch.iter_mut().map(|outcome| std::mem::take(&mut outcome.reply));
+            slot.asks.release_all(requests.filter_map(AskId::unpack));
             return Some(Lane::Outcomes);
         }
         if slot.queue.claim(Lane::Timers, slot.settings.batch, batch) > 0 {
@@ -73,13 +77,19 @@ impl Runtime {
     }
 
     /// Takes out the messages whose deadline passed in the queue, and answers how many.
-    fn expire(&self, slot: &Slot, desk: &mut Desk, batch: &mut Vec<Message>) -> usize {
-        // Without a branch a message: nearly always none has a deadline.
+    #[inline]
+    fn expire(&self, slot: &Slot, batch: &mut Vec<Message>, now: u64) -> usize {
+        // Without a branch a message: nearly always none has a deadline, or none that has passed.
         if batch.iter().fold(0, |any, message| any | message.deadline) == 0 {
             return 0;
         }
-        let now = self.now();
-        desk.turn.now = now;
+        // 0 is no deadline, and wraps to the last of all.
+        let earliest =
+            batch.iter().fold(u64::MAX, |earliest, one| earliest.min(one.deadline.wrapping_sub(1)));
+        if earliest < now { self.expire_some(slot, batch, now) } else { 0 }
+    }
+
+    fn expire_some(&self, slot: &Slot, batch: &mut Vec<Message>, now: u64) -> usize {
         let overdue = |message: &Message| message.deadline != 0 && message.deadline <= now;
         let expired = batch.iter().filter(|message| overdue(message)).count();
         // Counted before anybody is told.
@@ -99,11 +109,6 @@ impl Runtime {
         expired
     }
 
-    fn call(&self, slot: &Slot, guest: &mut Guest, desk: &mut Desk, batch: &[Message]) -> BatchEnd {
-        desk.sit_down(self, slot);
-        guest.handle(self.spec(desk, batch))
-    }
-
     /// A call with these messages.
     pub(super) fn spec<'a>(
         &self,
@@ -117,6 +122,7 @@ impl Runtime {
             now: desk.turn.now,
             turn: &mut desk.turn,
             outbox: &mut desk.outbox,
+            replies: &mut desk.replies,
             report: &desk.report,
         }
     }
@@ -141,14 +147,13 @@ impl Runtime {
             slot.ledger.end(ends(desk, ran, committed.is_ok()));
         }
         self.publish(slot.id, &mut desk.outbox);
-        for mut reply in desk.turn.replies.drain(..) {
-            if let Err(error) = &committed {
-                self.spoil_reply(&mut reply, slot.id, error);
-            }
-            self.deliver_reply(reply);
-        }
+        self.send_replies(slot, desk, committed.as_ref().err());
         self.release_all(&batch[..ran]);
-        batch.drain(..ran);
+        if ran == batch.len() {
+            batch.clear();
+        } else {
+            batch.drain(..ran);
+        }
         committed.or_else(|error| {
             slot.note_error(&format!("commit: {error}"));
             if error.code == ErrorCode::Panicked { Err(error.text.clone()) } else { Ok(()) }
@@ -185,12 +190,7 @@ impl Runtime {
         }
         let text = "the subsystem was restarted before the batch was committed";
         let lost = Error::new(ErrorCode::Restarted, text).handled(Handled::Unknown);
-        for mut reply in desk.turn.replies.drain(..) {
-            if !committed {
-                self.spoil_reply(&mut reply, slot.id, &lost);
-            }
-            self.deliver_reply(reply);
-        }
+        self.send_replies(slot, desk, (!committed).then_some(&lost));
         let dead = Error::new(
             ErrorCode::Panicked,
             format!("the handler of `{}` ended with {}", slot.name, error.text),
@@ -238,7 +238,7 @@ impl Runtime {
             slot.ledger.end(Ends { dead: buried as u64, ..Ends::default() });
         }
         batch.drain(..).for_each(|message| self.end_unhandled(&message, slot.id, &error));
-        BatchResult::Handled(buried)
+        BatchResult::Handled { decided: buried, left: 0 }
     }
 }
 

@@ -4,10 +4,11 @@ use super::{
     Runtime, Slot, Turn,
     outcome::pool_error,
     send::{Header, encode, never_resolved, refused},
-    slot::{Handle, outside_template},
+    slot::Handle,
+    template::Template,
 };
 use crate::abi::Message;
-use mycelia_kernel::{asks::AskId, ids::SubsystemId, path::Path, table::Resolved};
+use mycelia_kernel::{asks::AskId, ids::SubsystemId, table::Resolved};
 use mycelia_plugin::{
     Error, ErrorCode, Handled, Result,
     abi::{
@@ -53,24 +54,13 @@ impl Runtime {
         schema: u64,
     ) -> Result<(Header, Vec<u8>)> {
         let table = self.tables.load();
-        let path = Path::parse(path).map_err(|error| refused(&error.into()))?;
-        let resolved = self.permit(&table, table.resolve(slot.id, &path))?;
+        let resolved = self.permit(&table, table.resolve_text(slot.id, path))?;
         table
             .check_body(resolved.subsystem, resolved.route, schema)
             .map_err(|refusal| refused(&refusal))?;
         let mut prefix = Vec::new();
         encode(&resolved.params, &mut prefix);
         Ok((header(slot.id, &resolved), prefix))
-    }
-
-    /// Where the outcome of a request goes: a route of the asker's own, and the parameters for it.
-    fn template(&self, turn: &Turn, to: &RawRecipient, reply_to: &str) -> Result<Message> {
-        let own =
-            turn.table.resolve_own(turn.caller, reply_to).map_err(|refusal| refused(&refusal))?;
-        if own.body != 0 && to.reply != 0 && own.body != to.reply {
-            return Err(other_reply(&own, reply_to, to));
-        }
-        self.own_message(turn, &own, &NOTHING)
     }
 
     /// A message of a subsystem to a route of its own.
@@ -153,10 +143,6 @@ fn run_length(messages: &[Envelope], to: u32) -> usize {
     whole + messages[whole..].iter().take_while(|message| is_for(message)).count()
 }
 
-/// An empty body.
-const NOTHING: BodyRef<'static> =
-    BodyRef { bytes: &[], schema: 0, flags: 0, deadline: 0, trace: 0 };
-
 fn header(sender: SubsystemId, resolved: &Resolved<'_>) -> Header {
     Header {
         sender,
@@ -168,21 +154,23 @@ fn header(sender: SubsystemId, resolved: &Resolved<'_>) -> Header {
     }
 }
 
-fn other_reply(own: &Resolved<'_>, reply_to: &str, to: &RawRecipient) -> Error {
-    let text = format!(
-        "the route answers with the schema {:016x}, but `{reply_to}` takes an outcome with the schema {:016x}; \
-         build both sides with the same type",
-        to.reply, own.body
-    );
-    Error::new(ErrorCode::Invalid, text).handled(Handled::No)
-}
-
 impl Host for Runtime {
     type Turn = Turn;
 
-    fn resolve(&self, turn: &mut Turn, path: &str, prefix: &mut Vec<u8>) -> Result<RawRecipient> {
+    fn resolve(
+        &self,
+        turn: &mut Turn,
+        path: &str,
+        own: bool,
+        prefix: &mut Vec<u8>,
+    ) -> Result<RawRecipient> {
         let Turn { table, cache, caller, .. } = turn;
-        let resolved = self.permit(table, cache.resolve(table, *caller, path))?;
+        let resolved = if own {
+            table.resolve_own(*caller, path)
+        } else {
+            cache.resolve(table, *caller, path)
+        };
+        let resolved = self.permit(table, resolved)?;
         encode(&resolved.params, prefix);
         Ok(self.recipient(&resolved))
     }
@@ -214,33 +202,11 @@ impl Host for Runtime {
         &self,
         turn: &mut Turn,
         outbox: &mut OutboxBuffer,
-        to: &RawRecipient,
-        prefix: &[u8],
-        body: BodyRef<'_>,
+        message: &mut Envelope,
         how: AskSpec<'_>,
     ) -> Result<()> {
-        let slot = self.slot_of(to.subsystem).ok_or_else(never_resolved)?;
-        let (deadline, begun) = if how.instead_of != 0 {
-            (body.deadline, None)
-        } else {
-            let deadline = self.deadline(turn.now, how.within, body.deadline);
-            let template = self.template(turn, to, how.reply_to)?;
-            (deadline, Some(self.begin_request(self.slot(turn.caller), deadline, template)?))
-        };
-        let request = begun.map_or(how.instead_of, |id| id.pack());
-        let header = raw_header(turn.caller, to, deadline, request);
-        let sent = self.message(header, prefix, &body).and_then(|message| {
-            if slot.is_direct() {
-                return self.enqueue_now(slot, &message);
-            }
-            if outbox.is_full() {
-                Runtime::publish(self, turn.caller, outbox);
-            }
-            // In an outbox the sender's place holds the recipient.
-            outbox.push(Envelope { sender: to.subsystem, ..message.0 });
-            Ok(())
-        });
-        sent.inspect_err(|_| begun.into_iter().for_each(|id| self.withdraw_request(id)))
+        let sent = self.send_request(turn, outbox, message, how);
+        sent.inspect_err(|_| self.pool.release(message))
     }
 
     fn after(&self, turn: &mut Turn, delay: u64, path: &str, body: BodyRef<'_>) -> Result<()> {
@@ -257,7 +223,13 @@ impl Host for Runtime {
         Ok(())
     }
 
-    fn respond(&self, turn: Option<&mut Turn>, handle: u64, request: u64, answer: AnswerRef<'_>) {
+    fn respond(
+        &self,
+        turn: Option<(&mut Turn, &mut OutboxBuffer)>,
+        handle: u64,
+        request: u64,
+        answer: AnswerRef<'_>,
+    ) {
         let id = Handle::unpack(handle).id;
         if let Err(error) = &answer {
             self.note_failure(id, request, error);
@@ -266,13 +238,19 @@ impl Host for Runtime {
             return;
         }
         match turn {
-            Some(turn) => turn.replies.push(self.reply(id, request, answer)),
+            Some((turn, replies)) => {
+                if replies.is_full() {
+                    turn.replies.extend_from_slice(Message::from_envelopes(replies.messages()));
+                    replies.truncate(0);
+                }
+                replies.push(self.reply(id, request, answer).0);
+            }
             None if self.live(handle).is_ok() => {
-                self.deliver_reply(self.reply(id, request, answer))
+                self.deliver_replies(&mut [self.reply(id, request, answer)])
             }
             None => {
                 if let Some(error) = self.left_behind(handle, request) {
-                    self.deliver_reply(self.reply(id, request, answer.map_err(|_| error)));
+                    self.deliver_replies(&mut [self.reply(id, request, answer.map_err(|_| error))]);
                 }
             }
         }
@@ -341,7 +319,8 @@ impl Host for Runtime {
         let (slot, handle) = self.live(handle)?;
         let (header, prefix) = self.resolve_outside(slot, path, body.schema)?;
         let deadline = self.deadline(self.now(), within, 0);
-        let id = self.begin_request(slot, deadline, outside_template(handle.incarnation, token))?;
+        let id =
+            self.begin_request(slot, deadline, Template::outside(handle.incarnation, token))?;
         let header = Header { deadline, reply: id.pack(), ..header };
         let to = self.slot(header.to);
         let sent = self.message(header, &prefix, &body).and_then(|message| {
@@ -366,6 +345,49 @@ impl Host for Runtime {
 }
 
 impl Runtime {
+    /// Sends a request. If it does not go, its content stays the caller's.
+    fn send_request(
+        &self,
+        turn: &mut Turn,
+        outbox: &mut OutboxBuffer,
+        message: &mut Envelope,
+        how: AskSpec<'_>,
+    ) -> Result<()> {
+        let slot = self.slot_of(message.sender).ok_or_else(never_resolved)?;
+        let begun = match how.instead_of {
+            0 => {
+                message.deadline = self.deadline(turn.now, how.within, message.deadline);
+                let template = self.template(turn.caller, &how)?;
+                Some(self.begin_request(self.slot(turn.caller), message.deadline, template)?)
+            }
+            _ => None,
+        };
+        message.reply = begun.map_or(how.instead_of, |id| id.pack());
+        if !slot.is_direct() {
+            if outbox.is_full() {
+                Runtime::publish(self, turn.caller, outbox);
+            }
+            outbox.push(*message);
+            return Ok(());
+        }
+        message.sender = turn.caller.0.into();
+        let sent = self.try_enqueue(slot, Message::from_envelope(message));
+        sent.inspect_err(|_| begun.into_iter().for_each(|id| self.withdraw_request(id)))
+    }
+
+    /// Where the outcome of a request goes: a route of the asker's own, with the parameters for it.
+    #[inline(always)]
+    fn template(&self, asker: SubsystemId, how: &AskSpec<'_>) -> Result<Template> {
+        if how.prefix.is_empty() {
+            return Ok(Template::route(how.route));
+        }
+        let mut content = Message(Envelope::EMPTY);
+        self.pool
+            .fill_block(&mut content, asker, how.prefix, &[])
+            .map_err(|error| pool_error(error, "the request"))?;
+        Ok(Template::with_parameters(how.route, how.parameters, &content))
+    }
+
     /// Keeps the last failure for `status`; one that nobody waits for is logged as well.
     fn note_failure(&self, id: SubsystemId, request: u64, error: &Error) {
         let slot = self.slot(id);
@@ -414,18 +436,6 @@ impl Runtime {
             tracing::Level::TRACE => 5,
         });
         self.slots.iter().for_each(|slot| slot.level.store(level, Ordering::Relaxed));
-    }
-}
-
-fn raw_header(sender: SubsystemId, to: &RawRecipient, deadline: u64, reply: u64) -> Header {
-    let parameters = to.parameters as usize;
-    Header {
-        sender,
-        to: SubsystemId(to.subsystem as u16),
-        route: to.route,
-        parameters,
-        deadline,
-        reply,
     }
 }
 

@@ -297,7 +297,7 @@ impl Caretaker {
         slot.beside.store(instance.incarnation, Ordering::Release);
         slot.completions.open(instance.incarnation);
         self.call(slot, instance, "start", move |instance, desk| {
-            desk.sit_down(runtime, slot);
+            desk.sit_down(runtime, slot, runtime.now());
             if let Some(table) = table {
                 desk.turn.table = table;
             }
@@ -379,7 +379,7 @@ impl Caretaker {
     pub fn call_stop(&mut self, slot: &'static Slot, instance: Instance) -> Called<Result<()>> {
         let runtime = self.runtime;
         self.call(slot, instance, "stop", move |instance, desk| {
-            desk.sit_down(runtime, slot);
+            desk.sit_down(runtime, slot, runtime.now());
             let stopped = instance.guest.stop(runtime.spec(desk, &[]));
             runtime.settle(slot, desk);
             stopped
@@ -431,6 +431,6 @@ impl Runtime {
     /// Sends what a lifecycle call sent and answered.
     pub(super) fn settle(&self, slot: &Slot, desk: &mut Desk) {
         self.publish(slot.id, &mut desk.outbox);
-        desk.turn.replies.drain(..).for_each(|reply| self.deliver_reply(reply));
+        self.send_replies(slot, desk, None);
     }
 }

@@ -21,6 +21,7 @@ mod send;
 mod slot;
 mod start;
 mod stop;
+mod template;
 mod work;
 mod workers;
 
@@ -30,7 +31,13 @@ pub use slot::{Handle, Slot};
 pub use start::{StartError, search_path};
 pub use work::Worker;
 
-use crate::{abi::Pool, config::Config, loader::Prober, status::RetainedGeneration, watch::Watch};
+use crate::{
+    abi::{Message, Pool},
+    config::Config,
+    loader::Prober,
+    status::RetainedGeneration,
+    watch::Watch,
+};
 use mycelia_kernel::{
     cache::{CacheLimits, PathCache},
     ids::SubsystemId,
@@ -43,7 +50,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -77,6 +84,8 @@ pub struct Runtime {
     /// The text of the config, and where it was read.
     config: ConfigFile,
     started: Instant,
+    /// The time at which the clock stands still; 0 lets it go.
+    stands_still: AtomicU64,
     ask_deadline: u64,
     drain_timeout: Duration,
     cache_seed: u64,
@@ -123,6 +132,7 @@ impl Runtime {
             retained: Mutex::default(),
             config: ConfigFile::read(file),
             started: Instant::now(),
+            stands_still: AtomicU64::new(0),
             ask_deadline: config.ask_deadline.as_nanos() as u64,
             drain_timeout: config.drain_timeout,
             cache_seed,
@@ -136,8 +146,17 @@ impl Runtime {
     }
 
     /// Nanoseconds since the host began, never 0.
+    #[inline]
     pub fn now(&self) -> u64 {
-        self.started.elapsed().as_nanos() as u64 + 1
+        match self.stands_still.load(Ordering::Relaxed) {
+            0 => self.started.elapsed().as_nanos() as u64 + 1,
+            now => now,
+        }
+    }
+
+    /// Lets the clock stand still from here on: where instructions are counted, nothing may depend on time.
+    pub fn stop_clock(&self) {
+        self.stands_still.store(self.now(), Ordering::Relaxed);
     }
 
     /// The slot of a subsystem.
@@ -210,14 +229,15 @@ pub struct Turn {
     /// The table that holds for the whole call.
     table: Arc<mycelia_kernel::table::Table>,
     cache: PathCache,
-    /// Answers that wait for the commit.
-    replies: Vec<outcome::Reply>,
+    /// Answers that wait for the commit and for which the desk had no room any more: those before its own.
+    replies: Vec<Message>,
 }
 
 /// A turn with the host memory that goes with it; each worker has one, and the lifecycle thread.
 struct Desk {
     turn: Turn,
     outbox: OutboxBuffer,
+    replies: OutboxBuffer,
     report: ReportBuffer,
 }
 
@@ -228,22 +248,22 @@ impl Desk {
             now: 0,
             table: runtime.tables.snapshot(),
             cache: PathCache::new(CACHE, runtime.cache_seed),
-            replies: Vec::with_capacity(batch),
+            replies: Vec::new(),
         };
         Desk {
             turn,
             outbox: OutboxBuffer::new(OUTBOX, OUTBOX_BYTES),
+            replies: OutboxBuffer::new(batch, 0),
             report: ReportBuffer::new(batch),
         }
     }
 
-    /// Prepares for a call into the instance of a slot.
-    fn sit_down(&mut self, runtime: &Runtime, slot: &Slot) {
-        let published = runtime.tables.load();
-        if published.version() != self.turn.table.version() {
-            self.turn.table = Arc::clone(&published);
+    /// Prepares for a call into the instance of a slot at `now`.
+    fn sit_down(&mut self, runtime: &Runtime, slot: &Slot, now: u64) {
+        if runtime.tables.version() != self.turn.table.version() {
+            self.turn.table = runtime.tables.snapshot();
         }
         self.turn.caller = slot.id;
-        self.turn.now = runtime.now();
+        self.turn.now = now;
     }
 }

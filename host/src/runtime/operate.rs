@@ -1,6 +1,6 @@
 //! What the operator may do: the [`Operator`] of the control server and the command line.
 
-use super::{Runtime, send::Header, slot::outside_template};
+use super::{Runtime, send::Header, template::Template};
 use crate::{
     abi::Message,
     operator::{Done, Operator, OperatorReply, ReloadDone},
@@ -69,13 +69,7 @@ impl Runtime {
     ) -> Result<(SubsystemId, Message)> {
         let operator = self.slot(SubsystemId::OPERATOR);
         let (header, prefix) = self.resolve_outside(operator, path, 0)?;
-        let body = BodyRef {
-            bytes: body,
-            schema: 0,
-            flags: flags::RAW | flags::EDGE,
-            deadline: 0,
-            trace: 0,
-        };
+        let body = BodyRef { bytes: body, schema: 0, flags: flags::RAW | flags::EDGE };
         let header = Header { deadline, reply, ..header };
         Ok((header.to, self.message(header, &prefix, &body)?))
     }
@@ -83,7 +77,7 @@ impl Runtime {
     fn begin_ask(&self, path: &str, body: &[u8], within: u64, token: u64) -> Result<()> {
         let deadline = self.deadline(self.now(), within, 0);
         let operator = self.slot(SubsystemId::OPERATOR);
-        let id = self.begin_request(operator, deadline, outside_template(0, token))?;
+        let id = self.begin_request(operator, deadline, Template::outside(0, token))?;
         let sent = self.operators_message(path, body, deadline, id.pack());
         sent.and_then(|(to, message)| self.enqueue_or_wait(self.slot(to), &message))
             .inspect_err(|_| self.withdraw_request(id))

@@ -1,6 +1,6 @@
 //! Answers: how a request ends, exactly once, and how its outcome gets to whoever asked.
 
-use super::{Runtime, slot::OUTSIDE};
+use super::{Desk, Runtime, Slot, template::Template};
 use crate::abi::{Message, PoolError};
 use mycelia_kernel::{
     asks::{AskId, End},
@@ -13,12 +13,7 @@ use mycelia_plugin::{
 };
 use std::time::Duration;
 
-/// An answer that waits for the commit of its batch.
-pub struct Reply {
-    request: u64,
-    how: End,
-    outcome: Message,
-}
+const LANE_HAS_ROOM: &str = "the lane has room for every request of the table";
 
 impl Runtime {
     /// Makes the outcome of an answer, at the cost of the one who answers.
@@ -53,27 +48,82 @@ impl Runtime {
         outcome
     }
 
-    pub(super) fn reply(&self, owner: SubsystemId, request: u64, answer: AnswerRef<'_>) -> Reply {
-        let how = if answer.is_ok() { End::Answered } else { End::Failed };
-        Reply { request, how, outcome: self.outcome(owner, answer) }
+    /// The outcome of an answer, with the request that it is for.
+    pub(super) fn reply(&self, owner: SubsystemId, request: u64, answer: AnswerRef<'_>) -> Message {
+        Message(Envelope { reply: request, ..self.outcome(owner, answer).0 })
     }
 
-    /// Sends an answer on its way.
-    pub(super) fn deliver_reply(&self, reply: Reply) {
-        self.end_request(reply.request, reply.how, reply.outcome);
+    /// Sends answers on their way, each to the request that it names; those to one asker go together.
+    pub(super) fn deliver_replies(&self, replies: &mut [Message]) {
+        let (mut asker, mut run) = (SubsystemId::OPERATOR, 0..0);
+        for index in 0..replies.len() {
+            let outcome = &mut replies[index];
+            let how = if has_error(outcome) { End::Failed } else { End::Answered };
+            let Some((id, template)) = self.end_ask(outcome.reply, how) else {
+                self.pool.release(outcome);
+                continue;
+            };
+            if template.waiter().is_some() || template.parameters().is_some() {
+                self.deliver(id, template, *outcome);
+                continue;
+            }
+            outcome.route = template.number();
+            if run.end != index || asker != id.asker {
+                self.deliver_run(asker, &replies[run]);
+                (asker, run) = (id.asker, index..index);
+            }
+            run.end = index + 1;
+        }
+        self.deliver_run(asker, &replies[run]);
+    }
+
+    fn deliver_run(&self, asker: SubsystemId, outcomes: &[Message]) {
+        if outcomes.is_empty() {
+            return;
+        }
+        let slot = self.slot(asker);
+        let (wake, delivered) = slot.queue.deliver_many(outcomes);
+        assert_eq!(delivered, outcomes.len(), "{LANE_HAS_ROOM}");
+        self.wake(asker, wake);
+    }
+
+    /// Lets the answers of a batch go, each for the request that it names; with an error it comes in place of all.
+    #[inline]
+    pub(super) fn send_replies(&self, slot: &Slot, desk: &mut Desk, error: Option<&Error>) {
+        if !desk.replies.is_empty() || !desk.turn.replies.is_empty() {
+            self.send_some_replies(slot, desk, error);
+        }
+    }
+
+    fn send_some_replies(&self, slot: &Slot, desk: &mut Desk, error: Option<&Error>) {
+        let last = Message::from_envelopes_mut(desk.replies.messages());
+        for replies in [&mut *desk.turn.replies, last] {
+            for reply in &mut *replies {
+                reply.sender = slot.id.0.into();
+                error.into_iter().for_each(|error| self.spoil_reply(reply, slot.id, error));
+            }
+            self.deliver_replies(replies);
+        }
+        desk.replies.truncate(0);
+        desk.turn.replies.clear();
     }
 
     /// Replaces an answer that was not committed.
-    pub(super) fn spoil_reply(&self, reply: &mut Reply, owner: SubsystemId, error: &Error) {
-        self.pool.release(&reply.outcome);
-        reply.how = End::Failed;
-        reply.outcome = self.error_outcome(owner, error);
+    pub(super) fn spoil_reply(&self, reply: &mut Message, owner: SubsystemId, error: &Error) {
+        self.pool.release(reply);
+        *reply = Message(Envelope { reply: reply.reply, ..self.error_outcome(owner, error).0 });
+    }
+
+    /// The request that ends, with its template, for the first who ends it.
+    #[inline]
+    fn end_ask(&self, request: u64, how: End) -> Option<(AskId, Template)> {
+        let id = AskId::unpack(request).filter(|id| id.asker.index() < self.slots.len())?;
+        Some((id, self.slot(id.asker).asks.end(id, how)?))
     }
 
     /// Ends a request with an outcome. Of several who try only the first does; the others' outcomes are dropped.
     pub(super) fn end_request(&self, request: u64, how: End, outcome: Message) {
-        let asker = AskId::unpack(request).filter(|id| id.asker.index() < self.slots.len());
-        match asker.and_then(|id| Some((id, self.slot(id.asker).asks.end(id, how)?))) {
+        match self.end_ask(request, how) {
             Some((id, template)) => self.deliver(id, template, outcome),
             None => self.pool.release(&outcome),
         }
@@ -104,21 +154,23 @@ impl Runtime {
     }
 
     /// Brings an outcome to where its template says. The slot of the request is free once it was claimed there.
-    pub(super) fn deliver(&self, id: AskId, template: Message, outcome: Message) {
-        if id.asker == SubsystemId::OPERATOR {
-            self.slot(id.asker).asks.release(id);
-            return self.finish_waiting(template.trace, outcome);
-        }
+    #[inline(never)]
+    pub(super) fn deliver(&self, id: AskId, template: Template, outcome: Message) {
         let slot = self.slot(id.asker);
-        if template.route == OUTSIDE {
-            let outcome = Message(Envelope { reply: id.pack(), ..outcome.0 });
-            let pushed = slot.completions.push(template.sender, template.trace, outcome);
-            return pushed.unwrap_or_else(|outcome| self.take_back(&outcome));
-        }
-        let mut outcome = self.addressed(&template, outcome, id.asker);
-        outcome.reply = id.pack();
-        let wake =
-            slot.queue.deliver(outcome).expect("the lane has room for every request of the table");
+        let outcome = match template.waiter() {
+            Some((_, token)) if id.asker == SubsystemId::OPERATOR => {
+                slot.asks.release(id);
+                return self.finish_waiting(token, outcome);
+            }
+            Some((incarnation, token)) => {
+                let outcome = Message(Envelope { reply: id.pack(), ..outcome.0 });
+                let pushed = slot.completions.push(incarnation, token, outcome);
+                return pushed.unwrap_or_else(|outcome| self.take_back(&outcome));
+            }
+            None => self.addressed(&template, outcome, id.asker),
+        };
+        let outcome = Message(Envelope { reply: id.pack(), ..outcome.0 });
+        let wake = slot.queue.deliver(outcome).expect(LANE_HAS_ROOM);
         self.wake(slot.id, wake);
     }
 
@@ -136,15 +188,12 @@ impl Runtime {
     }
 
     /// The outcome with the route and the parameters of its template.
-    fn addressed(&self, template: &Message, outcome: Message, asker: SubsystemId) -> Message {
+    fn addressed(&self, template: &Template, outcome: Message, asker: SubsystemId) -> Message {
         let mut addressed = outcome;
-        addressed.route = template.route;
-        addressed.trace = template.trace;
-        if template.parameters() == 0 {
-            return addressed;
-        }
-        addressed.flags = (outcome.flags & !flags::BLOCK) | template.parameters() as u16;
-        let (prefix, body) = (self.pool.content(template), self.pool.content(&outcome));
+        addressed.route = template.number();
+        let Some(parameters) = template.parameters() else { return addressed };
+        addressed.flags = (outcome.flags & !flags::BLOCK) | parameters.parameters() as u16;
+        let (prefix, body) = (self.pool.content(&parameters), self.pool.content(&outcome));
         if let Err(error) = self.pool.fill(&mut addressed, asker, prefix, body) {
             let error = pool_error(error, "the outcome");
             addressed.stamp = u32::from_le_bytes([error.code as u8, Handled::Unknown as u8, 0, 0]);
@@ -156,9 +205,14 @@ impl Runtime {
             }
         }
         self.pool.release(&outcome);
-        self.pool.release(template);
+        self.pool.release(&parameters);
         addressed
     }
+}
+
+/// Whether an outcome is an error.
+fn has_error(outcome: &Message) -> bool {
+    outcome.stamp != 0
 }
 
 /// What a sender is told when its content finds no memory.

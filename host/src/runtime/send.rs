@@ -1,9 +1,9 @@
 //! Sending: from a path to a recipient, from a body to a message, from a message into a queue.
 
-use super::{Runtime, Slot, outcome::pool_error, slot::OUTSIDE};
+use super::{Runtime, Slot, outcome::pool_error, template::Template};
 use crate::abi::Message;
 use mycelia_kernel::{
-    asks::{AskId, Busy, End},
+    asks::{AskId, End},
     ids::SubsystemId,
     params::Params,
     queue::{Full, Policy},
@@ -123,7 +123,6 @@ impl Runtime {
             sender: header.sender.0.into(),
             reply: header.reply,
             deadline: header.deadline,
-            trace: body.trace,
             ..Envelope::EMPTY
         });
         self.pool
@@ -170,49 +169,63 @@ impl Runtime {
         Err(self.rejected(to, message))
     }
 
+    /// As [`Self::enqueue_now`], but a message that does not go in stays the caller's, content and all.
+    #[inline]
+    pub(super) fn try_enqueue(&self, to: &Slot, message: &Message) -> Result<()> {
+        self.enqueue(to, message).map_err(|Full(())| self.full(to))
+    }
+
     /// Counts a message that its sender keeps, and says so.
     #[cold]
     fn rejected(&self, to: &Slot, message: &Message) -> Error {
         self.pool.release(message);
+        self.full(to)
+    }
+
+    #[cold]
+    fn full(&self, to: &Slot) -> Error {
         to.ledger.reject(1);
-        let (name, capacity, policy) = (&to.name, to.queue.capacity(), to.policy_word());
-        let text = format!(
-            "the queue of `{name}` is full ({capacity} messages, policy {policy}); send slower, or raise its capacity"
-        );
-        Error::new(ErrorCode::Full, text)
+        Error::new(ErrorCode::Full, to.full.as_str())
             .handled(Handled::No)
             .retry_after(Duration::from_millis(100))
     }
 
     /// Begins a request whose outcome goes to `template`.
+    #[inline]
     pub(super) fn begin_request(
         &self,
         asker: &Slot,
         deadline: u64,
-        template: Message,
+        template: Template,
     ) -> Result<AskId> {
-        let begun = asker.asks.begin(deadline, template).map_err(|Busy| {
-            self.pool.release(&template);
-            let name = &asker.name;
-            Error::new(
-                ErrorCode::Busy,
-                format!("`{name}` has as many open requests as its `max_asks` allows"),
-            )
-            .handled(Handled::No)
-            .retry_after(Duration::from_millis(100))
-        })?;
+        let Ok(begun) = asker.asks.begin(deadline, template) else {
+            return Err(self.too_many_requests(asker, &template));
+        };
         self.plan_for(asker, deadline);
         Ok(begun)
+    }
+
+    /// A request could not begin: its template ends.
+    #[cold]
+    fn too_many_requests(&self, asker: &Slot, template: &Template) -> Error {
+        self.end_template(template);
+        let name = &asker.name;
+        let text = format!("`{name}` has as many open requests as its `max_asks` allows");
+        Error::new(ErrorCode::Busy, text)
+            .handled(Handled::No)
+            .retry_after(Duration::from_millis(100))
     }
 
     /// Takes back a request that could not be sent: its sender was told at once.
     pub(super) fn withdraw_request(&self, id: AskId) {
         if let Some(template) = self.slot(id.asker).asks.end(id, End::Cancelled) {
-            if template.route != OUTSIDE {
-                self.pool.release(&template);
-            }
+            self.end_template(&template);
             self.slot(id.asker).asks.release(id);
         }
+    }
+
+    fn end_template(&self, template: &Template) {
+        template.parameters().into_iter().for_each(|content| self.pool.release(&content));
     }
 
     /// The absolute deadline of a request: `within` from `now`, or the default, and no later than what was inherited.

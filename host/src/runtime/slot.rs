@@ -3,6 +3,7 @@
 use super::{
     completions::{Completions, Room},
     generation::{Build, Generation, Instance},
+    template::Template,
 };
 use crate::{
     abi::Message,
@@ -18,7 +19,6 @@ use mycelia_kernel::{
     scope::Grants,
     timers::{TimerId, Timers},
 };
-use mycelia_plugin::abi::Envelope;
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     net::TcpListener,
@@ -41,10 +41,12 @@ pub struct Slot {
     pub name: String,
     /// What waits for it.
     pub queue: Queue<Message>,
+    /// What a sender is told when the queue gives its message back: under load that is often, so it is written once.
+    pub full: String,
     /// Where its messages went.
     pub ledger: Ledger,
     /// Its own requests.
-    pub asks: Asks<Message>,
+    pub asks: Asks<Template>,
     /// Its timers, and when the host looks at them and at the requests next.
     pub timers: Mutex<Timers<Message>>,
     /// `u64::MAX` when nothing is planned.
@@ -230,9 +232,13 @@ impl Slot {
     }
 
     fn with(id: SubsystemId, name: &str, limits: Limits, settings: Settings) -> Slot {
+        let (capacity, policy) = (limits.capacity, policy_word(limits.policy));
         Slot {
             id,
             name: name.to_owned(),
+            full: format!(
+                "the queue of `{name}` is full ({capacity} messages, policy {policy}); send slower, or raise its capacity"
+            ),
             queue: Queue::new(limits),
             ledger: Ledger::new(),
             asks: Asks::new(id, u16::try_from(limits.outcomes).unwrap_or(u16::MAX)),
@@ -295,16 +301,6 @@ impl Slot {
         self.info().last_error = Some(text.to_owned());
     }
 
-    /// The policy's word, as in the config.
-    pub fn policy_word(&self) -> String {
-        match self.queue.policy() {
-            Policy::DropOldest => "DropOldest".into(),
-            Policy::DropNewest => "DropNewest".into(),
-            Policy::Reject => "Reject".into(),
-            Policy::Block(nanos) => format!("Block({:?})", Duration::from_nanos(nanos)),
-        }
-    }
-
     /// How it is.
     pub fn status(&self) -> SubsystemStatus {
         let ledger = self.ledger();
@@ -318,7 +314,7 @@ impl Slot {
             queue: QueueStatus {
                 depth: self.queue.depth() as u64,
                 capacity: self.queue.capacity() as u64,
-                policy: self.policy_word(),
+                policy: policy_word(self.queue.policy()),
             },
             ledger,
             requests: self.requests(),
@@ -373,10 +369,12 @@ fn policy(policy: config::Policy) -> Policy {
     }
 }
 
-/// The route number of a template whose outcome goes to an own thread rather than to a route.
-pub const OUTSIDE: u16 = u16::MAX;
-
-/// The template of a request of an own thread.
-pub fn outside_template(incarnation: u32, token: u64) -> Message {
-    Message(Envelope { route: OUTSIDE, sender: incarnation, trace: token, ..Envelope::EMPTY })
+/// The policy's word, as in the config.
+fn policy_word(policy: Policy) -> String {
+    match policy {
+        Policy::DropOldest => "DropOldest".into(),
+        Policy::DropNewest => "DropNewest".into(),
+        Policy::Reject => "Reject".into(),
+        Policy::Block(nanos) => format!("Block({:?})", Duration::from_nanos(nanos)),
+    }
 }

@@ -74,22 +74,29 @@ impl Runtime {
         if slot.queue.begin() == Begin::HandOver {
             return self.lifecycle.handed_over();
         }
-        let mut turn = Turn::new(slot.settings.weight, slot.settings.batch, self.now());
+        let mut now = self.now();
+        let mut turn = Turn::new(slot.settings.weight, slot.settings.batch, now);
         loop {
-            match self.batch(slot, &mut worker.desk, turn.room()) {
-                BatchResult::Handled(messages) => turn.spent(messages),
-                BatchResult::Idle => match slot.queue.leave() {
+            let (is_through, was_idle) = match self.batch(slot, &mut worker.desk, turn.room(), now)
+            {
+                BatchResult::Handled { decided, left } => {
+                    turn.spent(decided);
+                    (left == 0 && slot.queue.is_empty(), false)
+                }
+                BatchResult::Idle => (true, true),
+                BatchResult::Faulted(text) => return self.fail(slot, text),
+            };
+            if is_through {
+                match slot.queue.leave() {
                     Leave::Idle => return,
                     Leave::HandOver => return self.lifecycle.handed_over(),
                     // Reserved but not yet published: behind the others, rather than spinning for the publisher.
-                    Leave::More => return self.requeue(slot),
-                },
-                BatchResult::Faulted(text) => return self.fail(slot, text),
+                    Leave::More if was_idle => return self.requeue(slot),
+                    Leave::More => {}
+                }
             }
-            let others_wait = !self.ready.is_empty();
-            if slot.queue.is_wanted()
-                || !turn.goes_on(if others_wait { self.now() } else { 0 }, others_wait)
-            {
+            now = self.now();
+            if slot.queue.is_wanted() || !turn.goes_on(now, !self.ready.is_empty()) {
                 return self.requeue(slot);
             }
         }

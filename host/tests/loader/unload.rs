@@ -25,7 +25,7 @@ struct Nobody;
 
 impl Host for Nobody {
     type Turn = ();
-    fn resolve(&self, _: &mut (), _: &str, _: &mut Vec<u8>) -> Result<RawRecipient> {
+    fn resolve(&self, _: &mut (), _: &str, _: bool, _: &mut Vec<u8>) -> Result<RawRecipient> {
         Err(Error::failed("nobody is here"))
     }
     fn reserve(&self, _: &mut (), _: usize) -> Result<RawBlock> {
@@ -39,9 +39,7 @@ impl Host for Nobody {
         &self,
         _: &mut (),
         _: &mut OutboxBuffer,
-        _: &RawRecipient,
-        _: &[u8],
-        _: BodyRef<'_>,
+        _: &mut Envelope,
         _: AskSpec<'_>,
     ) -> Result<()> {
         Err(Error::failed("nobody is here"))
@@ -49,7 +47,7 @@ impl Host for Nobody {
     fn after(&self, _: &mut (), _: u64, _: &str, _: BodyRef<'_>) -> Result<()> {
         Err(Error::failed("nobody is here"))
     }
-    fn respond(&self, _: Option<&mut ()>, _: u64, _: u64, _: AnswerRef<'_>) {}
+    fn respond(&self, _: Option<(&mut (), &mut OutboxBuffer)>, _: u64, _: u64, _: AnswerRef<'_>) {}
     fn name_of(&self, _: u32) -> String {
         String::new()
     }
@@ -119,10 +117,12 @@ fn try_create(
 
 /// Starts an instance, which may begin threads.
 fn start(guest: &mut Guest) -> GuestThreads {
-    let (mut outbox, report) = (OutboxBuffer::new(1, 1), ReportBuffer::new(1));
+    let (mut outbox, mut replies) = (OutboxBuffer::new(1, 1), OutboxBuffer::new(1, 0));
+    let report = ReportBuffer::new(1);
     let spec = CallSpec {
         turn: &mut (),
         outbox: &mut outbox,
+        replies: &mut replies,
         report: &report,
         messages: &[],
         pool: std::ptr::null(),

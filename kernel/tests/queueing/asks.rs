@@ -27,8 +27,8 @@ fn an_id_survives_its_word() {
 #[test]
 fn the_first_to_end_a_request_wins_and_the_others_are_late() {
     let asks = Asks::new(ASKER, 1);
-    let id = asks.begin(10, "target").unwrap();
-    assert_eq!(asks.end(id, End::Answered), Some("target"));
+    let id = asks.begin(10, 7).unwrap();
+    assert_eq!(asks.end(id, End::Answered), Some(7));
     assert_eq!(asks.end(id, End::Cancelled), None);
     assert_eq!(asks.expire(10, &mut |_, _| panic!("it ended")), u64::MAX);
     let expected = Requests { asked: 1, answered: 1, late: 1, ..Requests::default() };
@@ -159,7 +159,7 @@ proptest! {
                 Op::Begin(ahead) => {
                     let busy = pending.len() + ended.len() == usize::from(max);
                     let deadline = if ahead == 0 { 0 } else { now + ahead };
-                    let begun = asks.begin(deadline, ids.len());
+                    let begun = asks.begin(deadline, ids.len() as u64);
                     prop_assert_eq!(begun.is_err(), busy);
                     if let Ok(id) = begun {
                         let due = if deadline == 0 { u64::MAX } else { deadline };
@@ -170,7 +170,8 @@ proptest! {
                 Op::End(any) if !ids.is_empty() => {
                     let index = any % ids.len();
                     let won = pending.remove(&index).map(|_| index);
-                    prop_assert_eq!(asks.end(ids[index], End::Answered), won);
+                    let target = won.map(|index| index as u64);
+                    prop_assert_eq!(asks.end(ids[index], End::Answered), target);
                     ended.extend(won);
                 }
                 Op::Release(any) if !ids.is_empty() => {
@@ -183,7 +184,7 @@ proptest! {
                 Op::Expire(ahead) => {
                     now += ahead;
                     let mut expired = Vec::new();
-                    let next = asks.expire(now, &mut |_, index| expired.push(index));
+                    let next = asks.expire(now, &mut |_, index| expired.push(index as usize));
                     expired.sort_unstable();
                     let due: Vec<_> = pending.extract_if(.., |_, due| *due <= now).map(|(index, _)| index).collect();
                     prop_assert_eq!(&expired, &due);

@@ -1,15 +1,15 @@
 //! The plugin's side of one call: the batch it got, and what it sends while it runs.
 
 use super::*;
-use crate::{Error, ErrorCode, Result};
+use crate::{Error, ErrorCode, Result, body::Short};
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     mem::MaybeUninit,
-    slice,
+    ptr, slice,
     sync::atomic::{AtomicU32, Ordering},
 };
 
-/// Everything a call may use; lives on the shim's stack for the length of the call.
+/// Everything a call may use. An instance keeps one, which is of its host's call while an entry point runs.
 pub(crate) struct Turn {
     pub link: Link,
     call: *mut Call,
@@ -22,13 +22,25 @@ pub(crate) struct Turn {
     error: *mut RawError,
 }
 
+// SAFETY: it is used by the thread that is in the call, and between calls nobody uses it.
+unsafe impl Send for Turn {}
+
 impl Turn {
+    /// One that is in no call yet.
+    pub fn new(link: Link) -> Self {
+        let (call, outbox, error) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
+        Turn { link, call, outbox, version: 0, handled: &Envelope::EMPTY, error }
+    }
+
+    /// A call begins.
+    ///
     /// # Safety
-    /// `call` must be the one that the host passed to the running entry point, and `error` stay as long as the turn.
-    pub unsafe fn new(link: Link, call: *mut Call, error: *mut RawError) -> Self {
+    /// `call` must be the one that the host passed to the running entry point. Nothing else of the turn may be used after
+    /// `call` or `error` are gone, until it enters the next one.
+    pub unsafe fn enter(&mut self, call: *mut Call, error: *mut RawError) {
         // SAFETY: the caller vouches.
         let (outbox, version) = unsafe { ((*call).outbox, (*call).version) };
-        Turn { link, call, outbox, version, handled: &Envelope::EMPTY, error }
+        *self = Turn { link: self.link, call, outbox, version, handled: &Envelope::EMPTY, error };
     }
 
     #[inline]
@@ -61,8 +73,8 @@ impl Turn {
     }
 
     #[inline]
-    pub fn pool(&self) -> *const u8 {
-        self.call().pool
+    pub fn pool(&self) -> Pool {
+        Pool(self.call)
     }
 
     #[inline]
@@ -80,33 +92,11 @@ impl Turn {
         report.begin(index, unsafe { (*self.outbox).length });
     }
 
-    /// Deadline and trace for what the handler sends.
-    #[inline]
-    fn inherited(&self) -> (u64, u64) {
-        // SAFETY: `begin` got a message of the batch, which lies in host memory until the entry point returns.
-        let handled = unsafe { &*self.handled };
-        let outcome = handled.flags & flags::OUTCOME != 0;
-        (if outcome { no_deadline() } else { handled.deadline }, handled.trace)
-    }
-
-    fn inheriting(&self, body: RawBody) -> RawBody {
-        let (deadline, trace) = self.inherited();
-        RawBody { deadline, trace, ..body }
-    }
-
-    /// Sends a message: by the outbox, or at once where its queue answers its sender. The prefix lies in `scratch`.
+    /// Sends a message with a short body to a recipient that [is near](Kept::is_near): by the outbox, or at once where its
+    /// queue answers its sender.
     // Always inlined, as are its parts, for the sake of `Context::send`.
     #[inline(always)]
-    pub fn send(
-        &mut self,
-        body_flags: u16,
-        recipient: &Kept,
-        scratch: &[u8],
-        body: &[u8],
-    ) -> Result<()> {
-        if recipient.prefix.get() != 0 || body.len() > INLINE {
-            return self.send_long(body_flags, recipient, scratch, body);
-        }
+    pub fn send_short(&mut self, recipient: &Kept, body_flags: u16, body: &Short) -> Result<()> {
         if recipient.direct.get() == 0 {
             let message = self.place();
             self.write(message, body_flags, recipient, body);
@@ -118,51 +108,61 @@ impl Turn {
         self.send_now(&mut message)
     }
 
-    /// As `send`, for a content of more than a short body.
-    #[inline(never)]
-    fn send_long(
-        &mut self,
-        body_flags: u16,
-        recipient: &Kept,
-        scratch: &[u8],
-        body: &[u8],
-    ) -> Result<()> {
-        let prefix = recipient.prefix_in(scratch);
-        let length = prefix.len() + body.len();
-        let mut message = Envelope::EMPTY;
-        self.write(&mut message, body_flags, recipient, &[]);
-        message.length = u32::try_from(length).map_err(|_| too_large(length))?;
-        if length > INLINE {
-            self.fill_block(&mut message, prefix, body)?;
-        } else {
-            message.inline[..prefix.len()].copy_from_slice(prefix);
-            message.inline[prefix.len()..length].copy_from_slice(body);
-        }
+    /// Sends a message to a recipient that is current.
+    pub fn send(&mut self, recipient: &Kept, body_flags: u16, body: &[u8]) -> Result<()> {
+        let mut message = self.message(recipient, body_flags, body)?;
         if recipient.direct.get() != 0 {
             return self.send_now(&mut message);
         }
         *self.place() = message;
         self.keep();
-        if length > INLINE {
+        if message.length as usize > INLINE {
             self.account(message.length);
         }
         Ok(())
     }
 
+    /// A message as it goes to the host, with its content in a block where it is too long for the envelope.
+    fn message(&mut self, recipient: &Kept, body_flags: u16, body: &[u8]) -> Result<Envelope> {
+        let prefix = recipient.prefix.borrow();
+        let length = prefix.len() + body.len();
+        let mut message = Envelope::EMPTY;
+        if prefix.is_empty() && length <= INLINE {
+            self.write(&mut message, body_flags, recipient, &Short::new(body));
+            return Ok(message);
+        }
+        self.write(
+            &mut message,
+            body_flags | recipient.parameters.get(),
+            recipient,
+            &Short::new(&[]),
+        );
+        message.length = u32::try_from(length).map_err(|_| too_large(length))?;
+        if length > INLINE {
+            self.fill_block(&mut message, &prefix, body)?;
+        } else {
+            message.inline[..prefix.len()].copy_from_slice(&prefix);
+            message.inline[prefix.len()..length].copy_from_slice(body);
+        }
+        Ok(message)
+    }
+
     /// Writes a message with a short body, as it goes to the host: with the recipient in place of the sender.
     // Field by field, the body last: one that is put together first is put together on the stack, and then copied.
     #[inline(always)]
-    fn write(&self, message: &mut Envelope, body_flags: u16, recipient: &Kept, body: &[u8]) {
-        let (deadline, trace) = self.inherited();
+    fn write(&self, message: &mut Envelope, body_flags: u16, recipient: &Kept, body: &Short) {
+        // SAFETY: `begin` got a message of the batch, which lies in host memory until the entry point returns.
+        let handled = unsafe { &*self.handled };
         message.route = recipient.route.get();
-        message.flags = body_flags | recipient.parameters.get();
+        message.flags = body_flags;
         message.length = body.len() as u32;
         message.sender = recipient.subsystem.get();
         (message.stamp, message.reply) = (0, 0);
-        (message.deadline, message.trace) = (deadline, trace);
-        let (content, rest) = message.inline.split_at_mut(body.len());
-        content.copy_from_slice(body);
-        rest.fill(0);
+        (message.deadline, message.trace) = (handled.deadline, handled.trace);
+        if handled.flags & flags::OUTCOME != 0 {
+            forget_deadline(message);
+        }
+        body.write(&mut message.inline);
     }
 
     #[cold]
@@ -171,12 +171,8 @@ impl Turn {
         message.set_block(block.block);
         // SAFETY: the host lent at least prefix and body of fresh memory.
         unsafe {
-            std::ptr::copy_nonoverlapping(prefix.as_ptr(), block.memory, prefix.len());
-            std::ptr::copy_nonoverlapping(
-                body.as_ptr(),
-                block.memory.add(prefix.len()),
-                body.len(),
-            );
+            ptr::copy_nonoverlapping(prefix.as_ptr(), block.memory, prefix.len());
+            ptr::copy_nonoverlapping(body.as_ptr(), block.memory.add(prefix.len()), body.len());
         }
         Ok(())
     }
@@ -234,7 +230,7 @@ impl Turn {
     }
 
     fn reserve(&mut self, length: usize) -> Result<RawBlock> {
-        let mut block = RawBlock { block: 0, reserved: 0, memory: std::ptr::null_mut() };
+        let mut block = RawBlock { block: 0, reserved: 0, memory: ptr::null_mut() };
         // SAFETY: the turn is of this call; the place for the block outlives it.
         checked(|error| unsafe {
             self.link.calls.reserve()(self.link.host, self.raw(), length, &mut block, error)
@@ -242,17 +238,23 @@ impl Turn {
         Ok(block)
     }
 
-    /// Resolves a path; the encoded parameters replace what is in `prefix`.
-    pub fn resolve(&mut self, path: &str, prefix: &mut Vec<u8>, kept: &Kept) -> Result<()> {
+    /// Resolves a path, or with `own` one within the subsystem.
+    #[cold]
+    pub fn resolve(&mut self, path: &str, own: bool, kept: &Kept) -> Result<()> {
         let mut recipient = RawRecipient::UNRESOLVED;
+        // What it was before is gone, also if the path is refused.
+        kept.set(&recipient);
+        let mut prefix = kept.prefix.borrow_mut();
         prefix.clear();
-        prefix.reserve(MAX_PREFIX);
-        // SAFETY: the turn is of this call, and so is the room for an error; `prefix` has the room that `resolve` asks for.
+        prefix.reserve(path.len() + MAX_LENGTHS);
+        // SAFETY: the turn is of this call, and so is the room for an error; parameters are parts of the path, and
+        // `prefix` has room for all of it and their lengths.
         let status = unsafe {
             self.link.calls.resolve()(
                 self.link.host,
                 self.raw(),
                 path.into(),
+                own.into(),
                 &mut recipient,
                 prefix.as_mut_ptr(),
                 self.error,
@@ -261,35 +263,71 @@ impl Turn {
         if status != 0 {
             return Err(self.failure(status));
         }
-        // SAFETY: the host wrote that many bytes, at most `MAX_PREFIX`.
-        unsafe { prefix.set_len((recipient.prefix as usize).min(MAX_PREFIX)) };
+        let written = usize::from(recipient.prefix).min(prefix.capacity());
+        // SAFETY: the host wrote that many bytes.
+        unsafe { prefix.set_len(written) };
+        drop(prefix);
         kept.set(&recipient);
         Ok(())
     }
 
+    /// Sends a request to a recipient that is current.
+    #[inline]
     pub fn ask(
         &mut self,
         recipient: &Kept,
-        scratch: &[u8],
-        body: RawBody,
+        body_flags: u16,
+        body: &[u8],
         how: Ask<'_>,
     ) -> Result<()> {
-        let body = self.inheriting(body);
-        let prefix = recipient.prefix_in(scratch);
-        // SAFETY: the turn is of this call; the slices outlive it.
-        checked(|error| unsafe {
-            self.link.calls.ask()(
-                self.link.host,
-                self.raw(),
-                &recipient.raw(),
-                prefix.into(),
-                body,
-                how.within,
-                how.reply_to.into(),
-                how.instead_of,
-                error,
-            )
-        })
+        if recipient.parameters.get() != 0 || body.len() > INLINE {
+            let message = self.message(recipient, body_flags, body)?;
+            return self.ask_for(message, how);
+        }
+        let mut message = Envelope::EMPTY;
+        self.write(&mut message, body_flags, recipient, &Short::new(body));
+        self.ask_for(message, how)
+    }
+
+    fn ask_for(&mut self, mut message: Envelope, how: Ask<'_>) -> Result<()> {
+        let prefix = how.reply_to.prefix.borrow();
+        let how = RawAsk {
+            within: how.within,
+            instead_of: how.instead_of,
+            prefix: prefix.as_slice().into(),
+            route: how.reply_to.route.get(),
+            parameters: how.reply_to.parameters.get(),
+            reserved: 0,
+        };
+        // SAFETY: the turn is of this call, and so is the room for an error; message and parameters outlive it.
+        let status = unsafe {
+            self.link.calls.ask()(self.link.host, self.raw(), &mut message, &how, self.error)
+        };
+        if status == 0 { Ok(()) } else { Err(self.failure(status)) }
+    }
+
+    /// Answers a request with a short body at the end of the batch; `false` where there is no room left.
+    #[inline]
+    pub fn reply(&mut self, request: u64, body_flags: u16, body: &[u8]) -> bool {
+        // SAFETY: the box is host memory that only this thread touches while the entry point runs; its envelopes are
+        // initialised, all `capacity` of them.
+        unsafe {
+            let replies = self.call().replies;
+            let at = (*replies).length;
+            if body.len() > INLINE || at == (*replies).capacity {
+                return false;
+            }
+            let message = &mut *(*replies).messages.add(at as usize);
+            *message = Envelope {
+                flags: flags::OUTCOME | body_flags,
+                length: body.len() as u32,
+                reply: request,
+                ..Envelope::EMPTY
+            };
+            message.inline[..body.len()].copy_from_slice(body);
+            (*replies).length = at + 1;
+        }
+        true
     }
 
     pub fn after(&mut self, delay: u64, path: &str, body: RawBody) -> Result<()> {
@@ -300,10 +338,25 @@ impl Turn {
     }
 }
 
+/// Where the blocks of a batch lie, for as long as its handlers run.
+#[derive(Copy, Clone)]
+pub(crate) struct Pool(*const Call);
+
+impl Pool {
+    /// What a message of the batch carries.
+    #[inline]
+    pub fn content(self, message: &Envelope) -> &[u8] {
+        // SAFETY: a `Pool` is made for the arguments of one message, while the call runs; the host keeps the blocks of
+        // the batch until it ends.
+        unsafe { message.content((*self.0).pool) }
+    }
+}
+
 /// How a request is asked.
 pub(crate) struct Ask<'a> {
     pub within: u64,
-    pub reply_to: &'a str,
+    /// A route of one's own.
+    pub reply_to: &'a Kept,
     pub instead_of: u64,
 }
 
@@ -311,72 +364,64 @@ fn too_large(length: usize) -> Error {
     Error::new(ErrorCode::TooLarge, format!("a message of {length} bytes is larger than 4 GiB"))
 }
 
-/// What an outcome passes on. Cold, so that the way of a message lies straight ahead.
+/// What an outcome has there is no deadline. Cold, so that the way of a message lies straight ahead.
 #[cold]
-fn no_deadline() -> u64 {
-    0
+fn forget_deadline(message: &mut Envelope) {
+    message.deadline = 0;
 }
 
 /// A resolved recipient where its holder keeps it.
 // Field by field, so that a send reads what it needs where it lies, without a copy of the whole.
 #[derive(Debug, Clone)]
 pub(crate) struct Kept {
+    /// The version of the table if it has no parameters; 0 otherwise.
+    near: Cell<u32>,
     version: Cell<u32>,
     subsystem: Cell<u32>,
     route: Cell<u16>,
     direct: Cell<u16>,
     parameters: Cell<u16>,
-    prefix: Cell<u16>,
     body: Cell<u64>,
     reply: Cell<u64>,
+    /// Its encoded parameters.
+    prefix: RefCell<Vec<u8>>,
 }
 
 impl Kept {
     pub const fn unresolved() -> Self {
         Kept {
+            near: Cell::new(0),
             version: Cell::new(0),
             subsystem: Cell::new(0),
             route: Cell::new(0),
             direct: Cell::new(0),
             parameters: Cell::new(0),
-            prefix: Cell::new(0),
             body: Cell::new(0),
             reply: Cell::new(0),
+            prefix: RefCell::new(Vec::new()),
         }
     }
 
-    pub fn set(&self, recipient: &RawRecipient) {
+    fn set(&self, recipient: &RawRecipient) {
+        self.near.set(if recipient.parameters == 0 { recipient.version } else { 0 });
         self.version.set(recipient.version);
         self.subsystem.set(recipient.subsystem);
         self.route.set(recipient.route);
         self.direct.set(recipient.direct);
         self.parameters.set(recipient.parameters);
-        self.prefix.set(recipient.prefix);
         self.body.set(recipient.body);
         self.reply.set(recipient.reply);
     }
 
-    fn raw(&self) -> RawRecipient {
-        RawRecipient {
-            version: self.version.get(),
-            subsystem: self.subsystem.get(),
-            route: self.route.get(),
-            direct: self.direct.get(),
-            parameters: self.parameters.get(),
-            prefix: self.prefix.get(),
-            body: self.body.get(),
-            reply: self.reply.get(),
-        }
+    /// Whether it is current and has no parameters, so that [`Turn::send_short`] will do.
+    #[inline(always)]
+    pub fn is_near(&self, turn: &Turn) -> bool {
+        self.near.get() == turn.version
     }
 
     #[inline]
     pub fn is_current(&self, turn: &Turn) -> bool {
         self.version.get() == turn.version
-    }
-
-    #[inline]
-    pub fn has_prefix(&self) -> bool {
-        self.prefix.get() != 0
     }
 
     /// The schema of the body; 0 takes anything.
@@ -385,9 +430,9 @@ impl Kept {
         self.body.get()
     }
 
-    /// The encoded parameters, with which `scratch` begins.
-    fn prefix_in<'s>(&self, scratch: &'s [u8]) -> &'s [u8] {
-        &scratch[..self.prefix.get().into()]
+    /// The schema of the reply; 0 promises nothing.
+    pub fn reply(&self) -> u64 {
+        self.reply.get()
     }
 }
 

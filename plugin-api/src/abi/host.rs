@@ -22,10 +22,6 @@ pub struct BodyRef<'a> {
     pub schema: u64,
     /// Encoding and edge, as in [`flags`].
     pub flags: u16,
-    /// The deadline that a message inherits; 0 is none.
-    pub deadline: u64,
-    /// The trace that it inherits; 0 is none.
-    pub trace: u64,
 }
 
 /// An answer as it comes out of a plugin: a body, or an error.
@@ -36,10 +32,14 @@ pub type AnswerRef<'a> = Result<BodyRef<'a>>;
 pub struct AskSpec<'a> {
     /// Nanoseconds from now; 0 is the default.
     pub within: u64,
-    /// The asker's own route for the outcome.
-    pub reply_to: &'a str,
-    /// The request that the answer goes to instead; 0 begins a new one.
+    /// The request that the answer goes to; 0 begins a new one.
     pub instead_of: u64,
+    /// The asker's own route for the outcome of a new request.
+    pub route: u16,
+    /// How many parameters that route has.
+    pub parameters: u16,
+    /// They, encoded.
+    pub prefix: &'a [u8],
 }
 
 /// What a host does for its plugins. A panic in any of these is caught and answered as `failed`.
@@ -50,11 +50,13 @@ pub trait Host: Send + Sync + 'static {
     /// The host's state of one call into a plugin.
     type Turn;
 
-    /// Resolves a path for the turn's subsystem; appends its encoded parameters to `prefix`.
+    /// Resolves a path for the turn's subsystem, with `own` one within it for outcomes; appends its encoded parameters to
+    /// `prefix`.
     fn resolve(
         &self,
         turn: &mut Self::Turn,
         path: &str,
+        own: bool,
         prefix: &mut Vec<u8>,
     ) -> Result<RawRecipient>;
     /// Lends a block for a message that will come by the outbox.
@@ -63,23 +65,23 @@ pub trait Host: Send + Sync + 'static {
     fn publish(&self, turn: &mut Self::Turn, outbox: &mut OutboxBuffer);
     /// Sends one message at once. As in an outbox, it holds the recipient in `sender`; its block is the host's from here on.
     fn send(&self, turn: &mut Self::Turn, message: &mut Envelope) -> Result<()>;
-    /// Sends a request, by the outbox or at once, as the recipient has it.
+    /// Sends a request, by the outbox or at once, as the recipient has it. The message is as for `send`; it has the inherited
+    /// deadline, and gets its own and the request's number here.
     fn ask(
         &self,
         turn: &mut Self::Turn,
         outbox: &mut OutboxBuffer,
-        to: &RawRecipient,
-        prefix: &[u8],
-        body: BodyRef<'_>,
+        message: &mut Envelope,
         how: AskSpec<'_>,
     ) -> Result<()>;
     /// Sets a timer.
     fn after(&self, turn: &mut Self::Turn, delay: u64, path: &str, body: BodyRef<'_>)
     -> Result<()>;
-    /// Answers a request; within a turn the answer waits for the commit. Request 0 is a failure that nobody waits for.
+    /// Answers a request; within a turn the answer waits for the commit, behind those that the shim has written so far.
+    /// Request 0 is a failure that nobody waits for.
     fn respond(
         &self,
-        turn: Option<&mut Self::Turn>,
+        turn: Option<(&mut Self::Turn, &mut OutboxBuffer)>,
         handle: u64,
         request: u64,
         answer: AnswerRef<'_>,
@@ -198,8 +200,13 @@ impl Drop for OutboxBuffer {
 /// Host memory for what a shim reports of its batch.
 pub struct ReportBuffer {
     raw: *mut Report,
-    outcomes: *mut [u8],
+    outcomes: *mut [Outcomes],
 }
+
+/// A line of a cache, so that clearing many takes the same instructions wherever they lie.
+#[derive(Copy, Clone)]
+#[repr(align(64))]
+struct Outcomes(#[allow(dead_code, reason = "read as bytes")] [u8; 64]);
 
 // SAFETY: as for `OutboxBuffer`; the parts that others read are atomics.
 unsafe impl Send for ReportBuffer {}
@@ -209,7 +216,8 @@ unsafe impl Sync for ReportBuffer {}
 impl ReportBuffer {
     /// A report on up to `batch` messages.
     pub fn new(batch: usize) -> Self {
-        let outcomes = Box::into_raw(vec![0; batch].into_boxed_slice());
+        let lines = vec![Outcomes([0; 64]); batch.div_ceil(64)];
+        let outcomes = Box::into_raw(lines.into_boxed_slice());
         let raw = Box::into_raw(Box::new(Report {
             cursor: 0,
             flags: 0,
@@ -245,7 +253,7 @@ impl ReportBuffer {
 
     fn reset(&self, batch: usize) {
         // SAFETY: slicing checks the bounds; nobody reads outcomes before the cursor has moved over them.
-        unsafe { (&mut *self.outcomes)[..batch].fill(0) };
+        unsafe { &mut (&mut *self.outcomes)[..batch.div_ceil(64)] }.fill(Outcomes([0; 64]));
         // SAFETY: only the addresses are taken.
         self.atomic(|raw| unsafe { &raw mut (*raw).mark }).store(0, Ordering::Relaxed);
         // SAFETY: only the addresses are taken.
@@ -260,7 +268,9 @@ impl ReportBuffer {
     /// If the batch is not that large.
     pub fn outcomes(&self, ran: usize) -> &[u8] {
         // SAFETY: slicing checks the bounds; the shim wrote these bytes before it moved the cursor on, and writes no more.
-        unsafe { &(&*self.outcomes)[..ran] }
+        let lines = unsafe { &(&*self.outcomes)[..ran.div_ceil(64)] };
+        // SAFETY: a line is 64 bytes, so that the lines have at least `ran`.
+        unsafe { slice::from_raw_parts(lines.as_ptr().cast(), ran) }
     }
 }
 
@@ -278,6 +288,7 @@ impl Drop for ReportBuffer {
 struct Frame<'a, T> {
     turn: &'a mut T,
     outbox: &'a mut OutboxBuffer,
+    replies: &'a mut OutboxBuffer,
 }
 
 /// One batch, or a lifecycle call with none.
@@ -286,6 +297,8 @@ pub struct CallSpec<'a, T> {
     pub turn: &'a mut T,
     /// Where handlers write what they send.
     pub outbox: &'a mut OutboxBuffer,
+    /// Where the shim writes short answers, with the request in `reply`.
+    pub replies: &'a mut OutboxBuffer,
     /// Where the shim reports.
     pub report: &'a ReportBuffer,
     /// The messages; their blocks must be live.
@@ -301,8 +314,8 @@ pub struct CallSpec<'a, T> {
 impl<T> CallSpec<'_, T> {
     fn run(self, call: impl FnOnce(*mut Call) -> u32) -> u32 {
         self.report.reset(self.messages.len());
-        let (report, outbox) = (self.report.raw, self.outbox.raw);
-        let mut frame = Frame { turn: self.turn, outbox: self.outbox };
+        let (report, outbox, replies) = (self.report.raw, self.outbox.raw, self.replies.raw);
+        let mut frame = Frame { turn: self.turn, outbox: self.outbox, replies: self.replies };
         call(&mut Call {
             turn: ptr::from_mut(&mut frame).cast(),
             messages: self.messages.as_ptr(),
@@ -311,6 +324,7 @@ impl<T> CallSpec<'_, T> {
             pool: self.pool,
             report,
             outbox,
+            replies,
             now: self.now,
             reserved: [0; 4],
         })
@@ -623,8 +637,6 @@ unsafe fn body_ref<'a>(body: RawBody) -> BodyRef<'a> {
         bytes: unsafe { body.bytes.get() },
         schema: body.schema,
         flags: body.flags as u16,
-        deadline: body.deadline,
-        trace: body.trace,
     }
 }
 
@@ -649,6 +661,7 @@ unsafe extern "C" fn resolve<H: Host>(
     host: *const c_void,
     turn: *mut c_void,
     path: Bytes,
+    own: u32,
     recipient: *mut RawRecipient,
     prefix: *mut u8,
     error: *mut RawError,
@@ -660,15 +673,13 @@ unsafe extern "C" fn resolve<H: Host>(
         let path = unsafe { std::str::from_utf8_unchecked(path.get()) };
         PREFIX.with_borrow_mut(|encoded| {
             encoded.clear();
-            let mut resolved = host.resolve(frame.turn, path, encoded)?;
-            let length = encoded.len().min(MAX_PREFIX);
+            let mut resolved = host.resolve(frame.turn, path, own != 0, encoded)?;
+            let length = encoded.len().min(path.len() + MAX_LENGTHS);
             resolved.prefix = length as u16;
             // SAFETY: the plugin passes a place for a recipient.
             unsafe { recipient.write(resolved) };
-            if length > 0 {
-                // SAFETY: the plugin passes room for `MAX_PREFIX` bytes.
-                unsafe { ptr::copy_nonoverlapping(encoded.as_ptr(), prefix, length) };
-            }
+            // SAFETY: the plugin passes room for the path and `MAX_LENGTHS` bytes more.
+            unsafe { ptr::copy_nonoverlapping(encoded.as_ptr(), prefix, length) };
             Ok(())
         })
     })
@@ -719,27 +730,17 @@ unsafe extern "C" fn send<H: Host>(
 unsafe extern "C" fn ask<H: Host>(
     host: *const c_void,
     turn: *mut c_void,
-    recipient: *const RawRecipient,
-    prefix: Bytes,
-    body: RawBody,
-    within: u64,
-    reply_to: Bytes,
-    instead_of: u64,
+    message: *mut Envelope,
+    how: *const RawAsk,
     error: *mut RawError,
 ) -> u32 {
     guard(error, || {
-        // SAFETY: the plugin passes its link's host, its turn, and arguments valid for the call.
+        // SAFETY: the plugin passes its link's host, its turn, a message that is ours for the call, and how it asks.
         unsafe {
             let frame = frame_of::<H>(turn);
-            let how = AskSpec { within, reply_to: reply_to.text(), instead_of };
-            host_of::<H>(host).ask(
-                frame.turn,
-                frame.outbox,
-                &*recipient,
-                prefix.get(),
-                body_ref(body),
-                how,
-            )
+            let RawAsk { within, instead_of, prefix, route, parameters, .. } = *how;
+            let how = AskSpec { within, instead_of, route, parameters, prefix: prefix.get() };
+            host_of::<H>(host).ask(frame.turn, frame.outbox, &mut *message, how)
         }
     })
 }
@@ -770,7 +771,8 @@ unsafe extern "C" fn respond<H: Host>(
     quiet((), || {
         // SAFETY: the plugin passes its link's host, its turn or null, and an answer valid for the call.
         unsafe {
-            let turn = (!turn.is_null()).then(|| &mut *frame_of::<H>(turn).turn);
+            let frame = (!turn.is_null()).then(|| frame_of::<H>(turn));
+            let turn = frame.map(|frame| (&mut *frame.turn, &mut *frame.replies));
             host_of::<H>(host).respond(turn, handle, request, answer_ref(answer));
         }
     });

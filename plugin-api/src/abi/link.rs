@@ -17,25 +17,30 @@ pub(crate) struct Current {
 }
 
 thread_local! {
-    // No destructor, so that the library stays unloadable.
-    static CURRENT: Cell<Option<Current>> = const { Cell::new(None) };
+    // Null outside of calls; no destructor, so that the library stays unloadable.
+    static CURRENT: Cell<*const Current> = const { Cell::new(ptr::null()) };
 }
 
-/// Marks the thread as being in a call until dropped; calls nest where a test drives one plugin from another.
-pub(crate) struct Entered(Option<Current>);
+/// Marks the thread as being in a call while `work` runs; calls nest where a test drives one plugin from another.
+#[inline]
+pub(crate) fn within<R>(link: Link, turn: *mut c_void, work: impl FnOnce() -> R) -> R {
+    /// Restores what was current, also if `work` panics.
+    struct Before(*const Current);
 
-pub(crate) fn enter(link: Link, turn: *mut c_void) -> Entered {
-    Entered(CURRENT.replace(Some(Current { link, turn })))
-}
-
-impl Drop for Entered {
-    fn drop(&mut self) {
-        CURRENT.set(self.0);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            CURRENT.set(self.0);
+        }
     }
+
+    let current = Current { link, turn };
+    let _before = Before(CURRENT.replace(&current));
+    work()
 }
 
 pub(crate) fn current() -> Option<Current> {
-    CURRENT.get()
+    // SAFETY: it is null or of a `within` that runs on this thread, whose `current` outlives it.
+    unsafe { CURRENT.get().as_ref().copied() }
 }
 
 impl RawError {
@@ -100,8 +105,6 @@ impl RawBody {
             handled: 0,
             reserved: 0,
             retry_after: 0,
-            deadline: 0,
-            trace: 0,
         }
     }
 

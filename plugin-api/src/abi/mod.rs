@@ -102,7 +102,9 @@ pub const INLINE: usize = 24;
 ///
 /// In an outcome `stamp` holds code and handled, and `deadline` the time until a retry is worth it.
 /// In an outbox `sender` holds the recipient until the host stamps the sender over it.
-#[repr(C)]
+// Aligned, so that each is one line of a cache and not parts of two, and so that copying many takes the same instructions
+// wherever they lie.
+#[repr(C, align(64))]
 #[derive(StableAbi, Copy, Clone, Debug, PartialEq, Eq)]
 pub struct Envelope {
     /// The route, as numbered by the host.
@@ -260,10 +262,24 @@ pub struct RawBody {
     pub reserved: u32,
     /// For an answer that is an error: nanoseconds until a retry is worth it.
     pub retry_after: u64,
-    /// The deadline of the message that is handled, which what is sent meanwhile inherits; 0 is none.
-    pub deadline: u64,
-    /// Its trace, inherited likewise.
-    pub trace: u64,
+}
+
+/// How a request is asked.
+#[repr(C)]
+#[derive(StableAbi, Copy, Clone)]
+pub struct RawAsk {
+    /// The deadline in nanoseconds from now; 0 is the host's default.
+    pub within: u64,
+    /// The request that the answer goes to; 0 begins a new one.
+    pub instead_of: u64,
+    /// The encoded parameters of the route to which the outcome of a new request comes.
+    pub prefix: Bytes,
+    /// The number of that route, a subsystem's own.
+    pub route: u16,
+    /// How many parameters it has.
+    pub parameters: u16,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// A block that the host lends until the message that names it is sent.
@@ -335,6 +351,8 @@ pub struct Call {
     pub report: *mut Report,
     /// Where handlers write what they send.
     pub outbox: *mut Outbox,
+    /// Where the shim writes short answers: outcomes with the request in `reply`. What does not fit goes by `respond`.
+    pub replies: *mut Outbox,
     /// The time, in nanoseconds, read once for the batch.
     pub now: u64,
     /// Zero; room for a later minor version.
@@ -495,11 +513,13 @@ impl RootModule for Module_Ref {
 #[sabi(kind(Prefix(prefix_ref = HostCalls_Ref)))]
 #[sabi(missing_field(panic))]
 pub struct HostCalls {
-    /// Resolves a path; the encoded parameters go to `prefix`, which has room for [`MAX_PREFIX`] bytes.
+    /// Resolves a path; the encoded parameters go to `prefix`, which has room for the path and [`MAX_LENGTHS`] bytes more.
+    /// With `own` 1 it is a path within the subsystem, to a route for outcomes, else a whole one.
     pub resolve: unsafe extern "C" fn(
         host: *const c_void,
         turn: *mut c_void,
         path: Bytes,
+        own: u32,
         recipient: *mut RawRecipient,
         prefix: *mut u8,
         error: *mut RawError,
@@ -522,17 +542,12 @@ pub struct HostCalls {
         message: *mut Envelope,
         error: *mut RawError,
     ) -> u32,
-    /// Sends a request; its outcome comes to `reply_to`, a path within the subsystem. `within` 0 is the default deadline.
-    /// With a nonzero `instead_of` no new request begins: the answer goes to that one.
+    /// Sends a request: a message as for `send`, which the host gives its number and deadline, by the outbox or at once.
     pub ask: unsafe extern "C" fn(
         host: *const c_void,
         turn: *mut c_void,
-        recipient: *const RawRecipient,
-        prefix: Bytes,
-        body: RawBody,
-        within: u64,
-        reply_to: Bytes,
-        instead_of: u64,
+        message: *mut Envelope,
+        how: *const RawAsk,
         error: *mut RawError,
     ) -> u32,
     /// Sends a message to a route of the subsystem's own after `delay` nanoseconds.
@@ -601,5 +616,5 @@ pub struct HostCalls {
         unsafe extern "C" fn(host: *const c_void, handle: u64, sink: CompletionSink) -> u32,
 }
 
-/// The most bytes that encoded parameters take: eight lengths and a path.
-pub const MAX_PREFIX: usize = 8 * 2 + 2048;
+/// The most bytes that the lengths take with which encoded parameters begin.
+pub const MAX_LENGTHS: usize = 8 * 2;

@@ -7,9 +7,9 @@ use super::{
 };
 use crate::{
     Context, Error, ErrorCode, Handled, Result, Sender, Subsystem,
-    context::{Buffers, Shared},
+    context::Shared,
     handler::{Call as HandlerCall, ReplyBuffer},
-    message::{Message, wants_json},
+    message::wants_json,
     subsystem::Export,
     thread::Threads,
 };
@@ -20,19 +20,23 @@ use std::{
     os::fd::{FromRawFd, OwnedFd},
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
-    slice,
+    ptr, slice,
     sync::Arc,
 };
 
 /// An instance as the plugin's side sees it.
 struct Guest<S: Subsystem> {
     subsystem: S,
-    link: Link,
     /// Handlers by the host's number of their route.
     handlers: Vec<HandlerCall<S>>,
-    buffers: Buffers,
-    reply: Vec<u8>,
-    shared: Arc<Shared>,
+    context: Context,
+    reply: ReplyBuffer,
+}
+
+impl<S: Subsystem> Guest<S> {
+    fn link(&self) -> Link {
+        self.context.turn.link
+    }
 }
 
 /// The module of a subsystem, for the export macro and for the testkit.
@@ -108,8 +112,8 @@ unsafe extern "C" fn create<S: Export>(call: *const CreateCall, error: *mut RawE
         // SAFETY: the texts of the call are valid as long.
         let (name, config, data) =
             unsafe { (call.name.text(), call.config.text(), call.data.text()) };
-        let _entered = link::enter(call.link, std::ptr::null_mut());
-        let subsystem = S::create(parse_config(config, error)?)?;
+        let subsystem =
+            link::within(call.link, ptr::null_mut(), || S::create(parse_config(config, error)?))?;
         // SAFETY: the host passes that many numbers.
         let routes = unsafe { slice::from_raw_parts(call.routes, call.routes_length) };
         let sender = Sender::new(call.link);
@@ -121,11 +125,9 @@ unsafe extern "C" fn create<S: Export>(call: *const CreateCall, error: *mut RawE
         };
         let guest = Guest {
             subsystem,
-            link: call.link,
             handlers: handlers_by_number(routes),
-            buffers: Buffers::default(),
-            reply: Vec::new(),
-            shared: Arc::new(shared),
+            context: Context::new(Turn::new(call.link), Arc::new(shared)),
+            reply: ReplyBuffer::default(),
         };
         instance = Box::into_raw(Box::new(guest)).cast();
         Ok(())
@@ -174,7 +176,7 @@ fn handlers_by_number<S: Subsystem>(routes: &[u16]) -> Vec<HandlerCall<S>> {
 }
 
 /// Stands where no handler is.
-fn no_route<S>(_: &mut S, _: &mut Context, _: &Message<'_>, _: &mut ReplyBuffer) -> Result<()> {
+fn no_route<S>(_: &mut S, _: &mut Context, _: &Envelope, _: &mut ReplyBuffer) -> Result<()> {
     Err(Error::new(ErrorCode::NoRoute, "this build has no such route any more"))
 }
 
@@ -194,8 +196,7 @@ unsafe extern "C" fn restore<S: Export>(
     guard(error, || {
         // SAFETY: the host makes one call at a time with an instance of ours, and lends the bytes for it.
         let (guest, state) = unsafe { (guest::<S>(instance), state.get()) };
-        let _entered = link::enter(guest.link, std::ptr::null_mut());
-        guest.subsystem.restore(schema, state)
+        link::within(guest.link(), ptr::null_mut(), || guest.subsystem.restore(schema, state))
     })
 }
 
@@ -203,29 +204,25 @@ unsafe extern "C" fn save<S: Export>(instance: Instance, sink: Sink, error: *mut
     guard(error, || {
         // SAFETY: as for `restore`.
         let guest = unsafe { guest::<S>(instance) };
-        let _entered = link::enter(guest.link, std::ptr::null_mut());
-        let state = guest.subsystem.save()?;
+        let state = link::within(guest.link(), ptr::null_mut(), || guest.subsystem.save())?;
         // SAFETY: the host gave the sink for this call.
         unsafe { (sink.take)(sink.context, state.as_slice().into()) };
         Ok(())
     })
 }
 
-/// Runs plugin code with a context made for `call`.
-fn with_context<S: Subsystem>(
+/// Runs plugin code with the instance's context, which is of `call` meanwhile.
+fn in_call<S: Subsystem>(
     guest: &mut Guest<S>,
     call: *mut Call,
-    work: impl FnOnce(&mut S, &mut Context, &mut Vec<u8>) -> Result<()>,
+    work: impl FnOnce(&mut Guest<S>) -> Result<()>,
 ) -> Result<()> {
     let mut text = NO_TEXT;
     let mut error = RawError::new(text.as_mut_ptr().cast(), text.len());
-    // SAFETY: `call` is the one that the host passed to the entry point that runs; the turn ends with this function.
-    let turn = unsafe { Turn::new(guest.link, call, &mut error) };
-    let _entered = link::enter(guest.link, turn.raw());
-    let mut context = Context::new(turn, guest.shared.clone(), std::mem::take(&mut guest.buffers));
-    let result = work(&mut guest.subsystem, &mut context, &mut guest.reply);
-    guest.buffers = context.into_buffers();
-    result
+    // SAFETY: `call` is the one that the host passed to the entry point that runs; the context is used by nobody between
+    // this function and the next call.
+    unsafe { guest.context.turn.enter(call, &mut error) };
+    link::within(guest.link(), guest.context.turn.raw(), || work(guest))
 }
 
 unsafe extern "C" fn start<S: Export>(
@@ -236,8 +233,8 @@ unsafe extern "C" fn start<S: Export>(
     guard(error, || {
         // SAFETY: as for `restore`.
         let guest = unsafe { guest::<S>(instance) };
-        guest.shared.threads.renew();
-        with_context(guest, call, |subsystem, context, _| subsystem.start(context))
+        guest.context.shared.threads.renew();
+        in_call(guest, call, |guest| guest.subsystem.start(&mut guest.context))
     })
 }
 
@@ -249,7 +246,7 @@ unsafe extern "C" fn stop<S: Export>(
     guard(error, || {
         // SAFETY: as for `restore`.
         let guest = unsafe { guest::<S>(instance) };
-        with_context(guest, call, |subsystem, context, _| subsystem.stop(context))
+        in_call(guest, call, |guest| guest.subsystem.stop(&mut guest.context))
     })
 }
 
@@ -257,8 +254,7 @@ unsafe extern "C" fn commit<S: Export>(instance: Instance, error: *mut RawError)
     guard(error, || {
         // SAFETY: as for `restore`.
         let guest = unsafe { guest::<S>(instance) };
-        let _entered = link::enter(guest.link, std::ptr::null_mut());
-        guest.subsystem.commit()
+        link::within(guest.link(), ptr::null_mut(), || guest.subsystem.commit())
     })
 }
 
@@ -270,58 +266,40 @@ unsafe extern "C" fn handle<S: Export>(
     let status = guard(error, || {
         // SAFETY: as for `restore`.
         let guest = unsafe { guest::<S>(instance) };
-        let handlers = std::mem::take(&mut guest.handlers);
-        let result = with_context(guest, call, |subsystem, context, buffer| {
-            handle_batch(subsystem, context, &handlers, buffer);
+        in_call(guest, call, |guest| {
+            handle_batch(guest);
             Ok(())
-        });
-        guest.handlers = handlers;
-        result
+        })
     });
     if status == 0 { HANDLED } else { PANICKED }
 }
 
-fn handle_batch<S: Subsystem>(
-    subsystem: &mut S,
-    context: &mut Context,
-    handlers: &[HandlerCall<S>],
-    buffer: &mut Vec<u8>,
-) {
-    let (report, pool) = (context.turn.report(), context.turn.pool());
+fn handle_batch<S: Subsystem>(guest: &mut Guest<S>) {
+    let Guest { subsystem, handlers, context, reply } = guest;
+    let report = context.turn.report();
     // SAFETY: the batch is used until the end of this function, which is before the entry point returns.
     let messages = unsafe { context.turn.messages() };
-    let mut reply = ReplyBuffer {
-        bytes: std::mem::take(buffer),
-        flags: 0,
-        wanted: false,
-        began: false,
-        as_json: false,
-    };
     let missing: HandlerCall<S> = no_route;
     let mut ran = 0;
     for (index, envelope) in messages.iter().enumerate() {
-        if index > 0 && report.flags() != 0 {
-            break;
-        }
         context.turn.begin(report, index, envelope);
-        // SAFETY: the host keeps the blocks of a batch until the entry point returns.
-        let message = Message::new(envelope, unsafe { envelope.content(pool) });
-        reply.began = false;
-        reply.wanted = envelope.reply != 0;
-        if reply.wanted {
+        let call = handlers.get(usize::from(envelope.route)).unwrap_or(&missing);
+        let is_wanted = envelope.reply != 0;
+        if is_wanted {
+            (reply.wanted, reply.deferred) = (true, false);
             reply.as_json = wants_json(envelope);
         }
-        let call = handlers.get(usize::from(envelope.route)).unwrap_or(&missing);
-        let result = call(subsystem, context, &message, &mut reply);
-        // Where nobody waits, a responder that was taken has nothing to answer either.
-        if result.is_err() || reply.wanted {
-            let code = settle(context, envelope, result, &reply, message.is_deferred());
-            report.outcome(index, code);
+        match call(subsystem, context, envelope, reply) {
+            // Where nobody waits, a responder that was taken has nothing to answer either.
+            Ok(()) if !is_wanted => {}
+            result => report.outcome(index, settle(context, envelope, result, reply)),
         }
         ran = index + 1;
+        if report.flags() != 0 {
+            break;
+        }
     }
     report.end(ran);
-    *buffer = reply.bytes;
 }
 
 /// Answers, unless a responder will, and gives the code of the outcome.
@@ -330,20 +308,23 @@ fn settle(
     context: &mut Context,
     envelope: &Envelope,
     mut result: Result<()>,
-    reply: &ReplyBuffer,
-    deferred: bool,
+    reply: &mut ReplyBuffer,
 ) -> u8 {
-    if deferred && crate::responder::was_dropped(envelope.reply) {
+    if reply.deferred && crate::responder::was_dropped(envelope.reply) {
         result = result.and_then(|()| Err(crate::responder::unanswered()));
     }
     let code = result.as_ref().map_or_else(|error| error.code as u8, |()| 0);
-    if result.is_err() || !deferred {
-        answer(context, envelope, result, reply);
+    match result {
+        Ok(()) if reply.deferred => {}
+        Ok(()) if context.turn.reply(envelope.reply, reply.flags, &reply.bytes) => {}
+        result => answer(context, envelope, result, reply),
     }
+    (reply.wanted, reply.unmade) = (false, false);
     code
 }
 
 /// Hands an answer to the host; an error is handed over even if nobody waits, so that it is seen.
+#[cold]
 fn answer(context: &mut Context, envelope: &Envelope, result: Result<()>, reply: &ReplyBuffer) {
     let turn = context.turn.raw();
     let link = context.turn.link;
@@ -351,7 +332,7 @@ fn answer(context: &mut Context, envelope: &Envelope, result: Result<()>, reply:
         Ok(()) => link.respond(turn, envelope.reply, RawBody::new(&reply.bytes, reply.flags, 0)),
         Err(error) => {
             let error = match error.handled {
-                _ if !reply.began => error.handled(Handled::No),
+                _ if reply.unmade => error.handled(Handled::No),
                 // What it sent was not handled, but this message was: it is not safe to repeat.
                 Handled::No => error.handled(Handled::Yes),
                 _ => error,
@@ -363,13 +344,13 @@ fn answer(context: &mut Context, envelope: &Envelope, result: Result<()>, reply:
 
 unsafe extern "C" fn quiesce<S: Export>(instance: Instance) {
     // SAFETY: this may run beside another call, so only the shared part is touched, which is `Sync` and never written.
-    let shared = unsafe { &(*instance.cast::<Guest<S>>()).shared };
+    let shared = unsafe { &(*instance.cast::<Guest<S>>()).context.shared };
     shared.threads.quiesce();
 }
 
 unsafe extern "C" fn threads<S: Export>(instance: Instance) -> u32 {
     // SAFETY: as for `quiesce`.
-    let shared = unsafe { &(*instance.cast::<Guest<S>>()).shared };
+    let shared = unsafe { &(*instance.cast::<Guest<S>>()).context.shared };
     shared.threads.running() as u32
 }
 
@@ -377,10 +358,11 @@ unsafe extern "C" fn destroy<S: Export>(instance: Instance, error: *mut RawError
     guard(error, || {
         // SAFETY: the host destroys an instance of ours once, after every other call with it.
         let guest = unsafe { Box::from_raw(instance.cast::<Guest<S>>()) };
-        let _entered = link::enter(guest.link, std::ptr::null_mut());
-        let shared = guest.shared.clone();
-        drop(guest);
-        shared.sender.join();
+        link::within(guest.link(), ptr::null_mut(), || {
+            let shared = guest.context.shared.clone();
+            drop(guest);
+            shared.sender.join();
+        });
         Ok(())
     })
 }

@@ -31,6 +31,18 @@ pub(crate) struct Turn {
     pub failures: Vec<Error>,
 }
 
+impl Turn {
+    /// Takes the short answers that the shim wrote.
+    pub fn take_replies(&mut self, replies: &mut OutboxBuffer) {
+        let written = replies.messages().iter().map(|reply| {
+            let bytes = reply.inline[..(reply.length as usize).min(INLINE)].to_owned();
+            (reply.reply, Ok(Content { bytes, flags: reply.flags }))
+        });
+        self.answers.extend(written);
+        replies.truncate(0);
+    }
+}
+
 /// Memory lent to a plugin, which writes it by pointer.
 pub(crate) struct Block(Box<[AtomicU8]>);
 
@@ -68,13 +80,20 @@ fn split(content: &[u8], count: usize) -> (Vec<&str>, &[u8]) {
 }
 
 impl State {
-    fn resolve_own_path(&mut self, path: &str) -> Result<(RawRecipient, Vec<u8>)> {
+    /// Resolves a path for the subject, or with `own` one within it.
+    fn resolve(&mut self, path: &str, own: bool) -> Result<(RawRecipient, Vec<u8>)> {
         let subject = self.directory.subject;
-        let resolved = self.directory.resolve(subject, path)?;
-        // The subsystem's own queue rejects when it is full, and so do those that the test made refuse.
-        let direct =
-            resolved.subsystem == subject || self.refusals.contains_key(&resolved.subsystem);
+        let resolved = match own {
+            true => self.directory.table.resolve_own(subject, path).map_err(refusal)?,
+            false => self.directory.resolve(subject, path)?,
+        };
+        let direct = self.is_direct(resolved.subsystem);
         Ok((recipient(&resolved, direct), encode(resolved.params)))
+    }
+
+    /// The subject's own queue rejects when it is full, and so do those that the test made refuse.
+    fn is_direct(&self, subsystem: SubsystemId) -> bool {
+        subsystem == self.directory.subject || self.refusals.contains_key(&subsystem)
     }
 
     /// Sends a message at once, or says why not.
@@ -133,31 +152,19 @@ impl State {
         RawBlock { block: number, reserved: 0, memory: block.memory() }
     }
 
-    /// Puts content into an envelope for the outbox.
-    fn store(&mut self, envelope: &mut Envelope, content: &[u8]) {
-        envelope.length = content.len() as u32;
-        if content.len() <= INLINE {
-            envelope.inline[..content.len()].copy_from_slice(content);
-            return;
-        }
-        let block = self.next_key() as u32;
-        self.blocks.insert(block, Block(content.iter().map(|byte| AtomicU8::new(*byte)).collect()));
-        envelope.set_block(block);
-    }
-
     /// Where the outcome of a request goes, and its place among the open ones.
     fn begin_ask(&mut self, how: AskSpec<'_>, inherited: u64) -> Result<(u64, u64)> {
         if how.instead_of != 0 {
             self.taken.remove(&how.instead_of);
             return Ok((how.instead_of, inherited));
         }
-        let subject = self.directory.subject;
-        let resolved = self.directory.table.resolve_own(subject, how.reply_to).map_err(refusal)?;
+        let (parameters, _) = split(how.prefix, how.parameters.into());
+        let (subject, route) = (self.directory.subject, RouteId(how.route));
         let target = Target::Route {
-            route: resolved.route,
-            parameters: resolved.params.len() as u16,
-            prefix: encode(resolved.params),
-            path: format!("{}://{}", self.directory.name(subject), how.reply_to),
+            route,
+            parameters: how.parameters,
+            path: self.directory.path_of(subject, route, &parameters),
+            prefix: how.prefix.to_owned(),
         };
         self.begin(how.within, inherited, target)
     }
@@ -173,7 +180,7 @@ impl State {
                 Error::new(ErrorCode::Gone, "the subsystem has stopped").handled(Handled::No)
             );
         }
-        let (to, mut content) = self.resolve_own_path(path)?;
+        let (to, mut content) = self.resolve(path, false)?;
         let checked = self.directory.table.check_body(
             SubsystemId(to.subsystem as u16),
             RouteId(to.route),
@@ -216,8 +223,6 @@ fn addressed(to: &RawRecipient, body: BodyRef<'_>, length: usize) -> Envelope {
         sender: to.subsystem,
         flags: body.flags | to.parameters,
         length: length as u32,
-        deadline: body.deadline,
-        trace: body.trace,
         ..Envelope::EMPTY
     }
 }
@@ -229,8 +234,14 @@ fn owned(answer: AnswerRef<'_>) -> Answer {
 impl Host for World {
     type Turn = Turn;
 
-    fn resolve(&self, _: &mut Turn, path: &str, prefix: &mut Vec<u8>) -> Result<RawRecipient> {
-        let (recipient, encoded) = self.lock().resolve_own_path(path)?;
+    fn resolve(
+        &self,
+        _: &mut Turn,
+        path: &str,
+        own: bool,
+        prefix: &mut Vec<u8>,
+    ) -> Result<RawRecipient> {
+        let (recipient, encoded) = self.lock().resolve(path, own)?;
         prefix.extend(encoded);
         Ok(recipient)
     }
@@ -256,23 +267,23 @@ impl Host for World {
         &self,
         turn: &mut Turn,
         outbox: &mut OutboxBuffer,
-        to: &RawRecipient,
-        prefix: &[u8],
-        body: BodyRef<'_>,
+        message: &mut Envelope,
         how: AskSpec<'_>,
     ) -> Result<()> {
-        let content = [prefix, body.bytes].concat();
-        let mut envelope = addressed(to, body, content.len());
-        (envelope.reply, envelope.deadline) = self.lock().begin_ask(how, body.deadline)?;
-        if to.direct != 0 {
-            let mut state = self.lock();
-            return state.dispatch(envelope, content).inspect_err(|_| state.cancel(envelope.reply));
+        let mut state = self.lock();
+        let begun = state.begin_ask(how, message.deadline);
+        (message.reply, message.deadline) = begun.inspect_err(|_| {
+            state.take_content(message);
+        })?;
+        if state.is_direct(SubsystemId(message.sender as u16)) {
+            let content = state.take_content(message);
+            return state.dispatch(*message, content).inspect_err(|_| state.cancel(message.reply));
         }
+        drop(state);
         if outbox.is_full() {
             self.publish(turn, outbox);
         }
-        self.lock().store(&mut envelope, &content);
-        outbox.push(envelope);
+        outbox.push(*message);
         Ok(())
     }
 
@@ -290,10 +301,19 @@ impl Host for World {
         state.schedule(delay, Message::new(envelope, content, path), false)
     }
 
-    fn respond(&self, turn: Option<&mut Turn>, handle: u64, request: u64, answer: AnswerRef<'_>) {
+    fn respond(
+        &self,
+        turn: Option<(&mut Turn, &mut OutboxBuffer)>,
+        handle: u64,
+        request: u64,
+        answer: AnswerRef<'_>,
+    ) {
         match (turn, answer) {
-            (Some(turn), Err(error)) if request == 0 => turn.failures.push(error),
-            (Some(turn), answer) => turn.answers.push((request, owned(answer))),
+            (Some((turn, _)), Err(error)) if request == 0 => turn.failures.push(error),
+            (Some((turn, replies)), answer) => {
+                turn.take_replies(replies);
+                turn.answers.push((request, owned(answer)));
+            }
             (None, answer) => self.change(|state| {
                 if handle == state.generation {
                     state.answer(request, owned(answer), state.directory.subject);

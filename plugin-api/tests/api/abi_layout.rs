@@ -65,7 +65,7 @@ fn numbers(out: &mut String) {
     let report = [abi::Report::RETURN_SOON, abi::Report::REVOKED];
     let module = [abi::HANDLED, abi::PANICKED, abi::HAS_COMMIT, abi::HAS_STATE];
     writeln!(out, "report {report:?} module {module:?}").unwrap();
-    let sizes = [abi::INLINE, abi::BLOCK_UNIT, abi::MAX_PREFIX];
+    let sizes = [abi::INLINE, abi::BLOCK_UNIT, abi::MAX_LENGTHS];
     writeln!(out, "sizes {sizes:?} section {} magic {}", manifest::SECTION, manifest::MAGIC)
         .unwrap();
     for code in ErrorCode::ALL {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap as tests do")]
 
 mod abi_layout;
+mod addresses;
 mod bodies;
 mod compile_fail;
 mod dependencies;
