@@ -11,13 +11,13 @@ use mycelia_plugin::{
     Error, ErrorCode, Handled, Kind, Result,
     abi::manifest::{Manifest, ManifestRoute},
 };
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 pub(crate) struct Directory {
     pub table: Table,
     /// The subsystem under test.
     pub subject: SubsystemId,
-    others: HashMap<String, Other>,
+    others: BTreeMap<String, Other>,
 }
 
 /// A subsystem that the test plays.
@@ -33,7 +33,7 @@ impl Directory {
         let subject = edit
             .subsystem(name, grants, routes)
             .map_err(|error| Error::invalid(error.to_string()))?;
-        Ok(Directory { table: edit.finish(), subject, others: HashMap::new() })
+        Ok(Directory { table: edit.finish(), subject, others: BTreeMap::new() })
     }
 
     /// The host's number of each route, in the order of the manifest.

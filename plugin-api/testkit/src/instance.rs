@@ -141,10 +141,11 @@ impl Instance {
         call: impl FnOnce(&mut Guest, CallSpec<'_, Turn>) -> Result<()>,
     ) -> Result<()> {
         let mut turn = Turn::default();
-        let (mut outbox, report) = buffers();
-        let spec = self.spec(&mut turn, &mut outbox, &report, &[], &[]);
+        let mut buffers = Buffers::new();
+        let spec = self.spec(&mut turn, &mut buffers, &[], &[]);
         let result = call(&mut self.guest, spec);
-        self.send_out(&mut outbox);
+        turn.take_replies(&mut buffers.replies);
+        self.send_out(&mut buffers.outbox);
         self.answer_all(turn.answers);
         result
     }
@@ -152,23 +153,25 @@ impl Instance {
     fn spec<'a>(
         &self,
         turn: &'a mut Turn,
-        outbox: &'a mut OutboxBuffer,
-        report: &'a ReportBuffer,
+        buffers: &'a mut Buffers,
         messages: &'a [Envelope],
         pool: &'a [u8],
     ) -> CallSpec<'a, Turn> {
         let state = self.world.lock();
         let (version, now) = (state.directory.table.version().0, state.now);
-        CallSpec { turn, outbox, report, messages, pool: pool.as_ptr(), version, now }
+        let Buffers { outbox, replies, report } = buffers;
+        CallSpec { turn, outbox, replies, report, messages, pool: pool.as_ptr(), version, now }
     }
 
     /// Handles a batch. An error is a panic, after which the instance must only be ended.
     pub fn handle(&mut self, batch: Batch) -> Result<()> {
         let mut turn = Turn::default();
-        let (mut outbox, report) = buffers();
+        let mut buffers = Buffers::new();
         let (envelopes, pool) = lay_out(&batch.messages);
-        let spec = self.spec(&mut turn, &mut outbox, &report, &envelopes, &pool);
+        let spec = self.spec(&mut turn, &mut buffers, &envelopes, &pool);
         let end = self.guest.handle(spec);
+        turn.take_replies(&mut buffers.replies);
+        let Buffers { mut outbox, report, .. } = buffers;
         let codes: Vec<u8> = report.outcomes(report.cursor()).to_vec();
         match end {
             BatchEnd::Returned => {
@@ -284,8 +287,21 @@ impl Instance {
     }
 }
 
-fn buffers() -> (OutboxBuffer, ReportBuffer) {
-    (OutboxBuffer::new(64, 64 << 10), ReportBuffer::new(BATCH))
+/// What the plugin's side of a call writes into.
+struct Buffers {
+    outbox: OutboxBuffer,
+    replies: OutboxBuffer,
+    report: ReportBuffer,
+}
+
+impl Buffers {
+    fn new() -> Buffers {
+        Buffers {
+            outbox: OutboxBuffer::new(64, 64 << 10),
+            replies: OutboxBuffer::new(BATCH, 0),
+            report: ReportBuffer::new(BATCH),
+        }
+    }
 }
 
 /// Messages as a plugin gets them: small content within the envelope, other content in the pool.
@@ -304,4 +320,60 @@ fn lay_out(messages: &[Message]) -> (Vec<Envelope>, Vec<u8>) {
     };
     let envelopes = messages.iter().map(lay).collect();
     (envelopes, pool)
+}
+
+/// Batches laid out beforehand, for an instance that a kit has given up.
+#[cfg(feature = "instructions")]
+pub(crate) struct Prepared {
+    instance: Instance,
+    calls: Vec<Call>,
+}
+
+/// One batch with all that its call needs.
+#[cfg(feature = "instructions")]
+struct Call {
+    messages: Vec<Envelope>,
+    pool: Vec<u8>,
+    turn: Turn,
+    buffers: Buffers,
+    end: Result<()>,
+}
+
+#[cfg(feature = "instructions")]
+impl Prepared {
+    pub fn new(instance: Instance, batches: impl Iterator<Item = Batch>) -> Self {
+        let call = |batch: Batch| {
+            let (messages, pool) = lay_out(&batch.messages);
+            let (turn, buffers) = (Turn::default(), Buffers::new());
+            Call { messages, pool, turn, buffers, end: Ok(()) }
+        };
+        Prepared { instance, calls: batches.map(call).collect() }
+    }
+
+    /// Handles and commits each batch.
+    pub fn run(&mut self) {
+        for Call { messages, pool, turn, buffers, end } in &mut self.calls {
+            let spec = self.instance.spec(turn, buffers, messages, pool);
+            *end = match self.instance.guest.handle(spec) {
+                BatchEnd::Returned => self.instance.commit(),
+                BatchEnd::Panicked(error) => Err(error),
+            };
+        }
+    }
+
+    /// Ends the instance.
+    ///
+    /// # Panics
+    /// If a message, a commit or the end itself failed.
+    pub fn finish(mut self) {
+        for Call { messages, buffers, end, turn, .. } in &self.calls {
+            let failed = turn.answers.iter().find_map(|(_, answer)| answer.as_ref().err());
+            if let Some(error) = end.as_ref().err().or(failed) {
+                panic!("not every message was handled well: {error}");
+            }
+            assert_eq!(buffers.report.cursor(), messages.len(), "every message was handled");
+        }
+        self.instance.stop();
+        self.instance.end();
+    }
 }

@@ -318,6 +318,14 @@ impl<S: Export> Kit<S> {
         self.is_abandoned.set(true);
     }
 
+    /// Gives the instance up, with what waits for it.
+    #[cfg(feature = "instructions")]
+    pub(crate) fn prepare(&self) -> crate::instance::Prepared {
+        self.is_abandoned.set(true);
+        let batches = std::iter::from_fn(|| self.state().claim());
+        crate::instance::Prepared::new(self.take_instance(), batches)
+    }
+
     pub(crate) fn name(&self) -> &str {
         &self.plan.name
     }

@@ -7,6 +7,8 @@ mod directory;
 mod expect;
 mod host;
 mod instance;
+#[cfg(feature = "instructions")]
+pub mod instructions;
 mod kit;
 mod setup;
 mod world;

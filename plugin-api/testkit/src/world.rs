@@ -16,7 +16,7 @@ use mycelia_plugin::{
     abi::{Envelope, flags},
 };
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     net::TcpListener,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -142,18 +142,18 @@ pub(crate) struct State {
     pub ask_deadline: u64,
     pub queue: Queue<u64>,
     pub ledger: Ledger,
-    pub messages: HashMap<u64, Message>,
+    pub messages: BTreeMap<u64, Message>,
     /// What a handler that panicked left of its batch.
     pub left: Option<Batch>,
     pub timers: Timers<u64>,
     /// The messages of timers, and whether they come again.
-    pub scheduled: HashMap<u64, (Message, bool)>,
+    pub scheduled: BTreeMap<u64, (Message, bool)>,
     /// The subsystem's own requests.
     pub own: Asks<()>,
-    pub targets: HashMap<u64, Target>,
+    pub targets: BTreeMap<u64, Target>,
     /// The test's requests, and their answers once they are there.
     pub asked_by_test: Asks<()>,
-    pub answers: HashMap<u64, Option<Answer>>,
+    pub answers: BTreeMap<u64, Option<Answer>>,
     /// Requests that were handled and not answered.
     pub taken: BTreeSet<u64>,
     /// Those of them whose responders a new instance restored.
@@ -161,14 +161,14 @@ pub(crate) struct State {
     pub completions: VecDeque<Completion>,
     pub outgoing: Vec<Outgoing>,
     /// What subsystems outside answer at once to whatever is sent to them.
-    pub refusals: HashMap<SubsystemId, Error>,
+    pub refusals: BTreeMap<SubsystemId, Error>,
     pub failures: VecDeque<Failure>,
     /// How watched messages failed.
-    pub results: HashMap<u64, Error>,
+    pub results: BTreeMap<u64, Error>,
     pub faults: VecDeque<String>,
     pub logs: Vec<Log>,
-    pub blocks: HashMap<u32, crate::host::Block>,
-    pub listeners: HashMap<String, TcpListener>,
+    pub blocks: BTreeMap<u32, crate::host::Block>,
+    pub listeners: BTreeMap<String, TcpListener>,
     keys: u64,
 }
 
@@ -188,25 +188,25 @@ impl State {
             ask_deadline,
             queue: Queue::new(limits),
             ledger: Ledger::new(),
-            messages: HashMap::new(),
+            messages: BTreeMap::new(),
             left: None,
             timers: Timers::new(room),
-            scheduled: HashMap::new(),
+            scheduled: BTreeMap::new(),
             own: Asks::new(directory.subject, ROOM),
-            targets: HashMap::new(),
+            targets: BTreeMap::new(),
             asked_by_test: Asks::new(SubsystemId::OPERATOR, ROOM),
-            answers: HashMap::new(),
+            answers: BTreeMap::new(),
             taken: BTreeSet::new(),
             held: BTreeSet::new(),
             completions: VecDeque::new(),
             outgoing: Vec::new(),
-            refusals: HashMap::new(),
+            refusals: BTreeMap::new(),
             failures: VecDeque::new(),
-            results: HashMap::new(),
+            results: BTreeMap::new(),
             faults: VecDeque::new(),
             logs: Vec::new(),
-            blocks: HashMap::new(),
-            listeners: HashMap::new(),
+            blocks: BTreeMap::new(),
+            listeners: BTreeMap::new(),
             keys: 0,
             directory,
         }
