@@ -1,10 +1,8 @@
 //! The plugins' files, and the builds that are put there.
 
+use crate::library;
 use mycelia_faulty_builds as builds;
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::{fs, io, path::PathBuf};
 use tempfile::TempDir;
 
 /// A folder with a library for each subsystem, and the bytes that their builds are made from.
@@ -118,15 +116,6 @@ impl Shelf {
     fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(format!("lib{name}.so"))
     }
-}
-
-/// A library that cargo built with this executable: in `deps`, since what lies beside may be older.
-fn library(name: &str) -> io::Result<Vec<u8>> {
-    let binary = std::env::current_exe()?;
-    let mut search = mycelia::loader::search_path(None, &binary);
-    search.reverse();
-    let path = mycelia::loader::find(name, Path::new("."), &search).map_err(io::Error::other)?;
-    fs::read(path)
 }
 
 /// How many libraries have code in this process that came out of memory, as those of plugins do.
