@@ -49,7 +49,8 @@ const BUDGETS: &[(&str, usize)] = &[("mycelia-plugin", 60), ("mycelia", 160)];
 /// What no document names: folders of one machine, and hosts of registries.
 const FOREIGN: &[&str] = &["/work/", "/root", "/home/", "/tmp/", "crates.io"];
 
-const CARGO_COMMANDS: &[&str] = &["build", "clippy", "doc", "fmt", "new", "run", "test", "tree"];
+const CARGO_COMMANDS: &[&str] =
+    &["bench", "build", "clippy", "doc", "fmt", "install", "new", "run", "test", "tree"];
 
 fn root() -> PathBuf {
     let own = Path::new(env!("CARGO_MANIFEST_DIR"));
