@@ -141,11 +141,14 @@ impl Short {
 
     /// The content of an envelope.
     #[inline(always)]
-    pub(crate) fn write(&self, inline: &mut [u8; INLINE]) {
-        let (words, _) = inline.as_chunks_mut::<8>();
-        for (word, value) in words.iter_mut().zip(self.words) {
+    pub(crate) fn bytes(&self) -> [u8; INLINE] {
+        let mut bytes = [[0; 8]; INLINE / 8];
+        for (word, value) in bytes.iter_mut().zip(self.words) {
             *word = value.to_ne_bytes();
         }
+        let mut inline = [0; INLINE];
+        inline.copy_from_slice(bytes.as_flattened());
+        inline
     }
 }
 

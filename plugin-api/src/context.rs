@@ -83,7 +83,11 @@ impl Context {
         };
         match to.kept(paths) {
             Some(kept) if kept.is_near(turn) && fits(const { &P::SCHEMA }, kept.body()) => {
-                turn.send_short(kept, flags, &short)
+                turn.send_short(kept, flags, &short);
+                Ok(())
+            }
+            Some(kept) if kept.is_direct(turn) && fits(const { &P::SCHEMA }, kept.body()) => {
+                turn.send_short_now(kept, flags, &short)
             }
             _ => send_far(turn, paths, to, &P::SCHEMA, flags, short),
         }
@@ -257,9 +261,7 @@ fn send_far(
     flags: u16,
     short: Short,
 ) -> Result<()> {
-    let mut inline = [0; INLINE];
-    short.write(&mut inline);
-    send_long(turn, paths, to, schema, flags, &inline[..short.len()])
+    send_long(turn, paths, to, schema, flags, &short.bytes()[..short.len()])
 }
 
 /// Sends a body to any recipient.
@@ -283,7 +285,13 @@ fn send_long(
 /// Whether a body may go where this schema is wanted.
 #[inline(always)]
 fn fits(sent: &Schema, wanted: u64) -> bool {
-    sent.hash == wanted || sent.hash == 0 || wanted == 0
+    sent.hash == wanted || is_any(sent, wanted)
+}
+
+/// Whether one of the two is any body. Cold, so that the way of most lies straight ahead.
+#[cold]
+fn is_any(sent: &Schema, wanted: u64) -> bool {
+    sent.hash == 0 || wanted == 0
 }
 
 #[inline]

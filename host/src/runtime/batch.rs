@@ -181,7 +181,8 @@ impl Runtime {
         counted: bool,
         error: &Error,
     ) -> String {
-        self.discard_outbox(slot.id, desk.report.mark(), &mut desk.outbox);
+        let keep = batch.get(ran).map_or(0, |message| desk.outbox.sent_before(message));
+        self.discard_outbox(slot.id, keep, &mut desk.outbox);
         self.publish(slot.id, &mut desk.outbox);
         let committed = !guest.commits();
         if counted {

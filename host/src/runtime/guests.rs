@@ -79,7 +79,9 @@ impl Runtime {
             // Stable: those to the first one's queue come to the front in their order, and so do the others.
             let run = bring_forward(rest, to);
             let (run, others) = rest.split_at_mut(run);
-            run.iter_mut().for_each(|message| message.sender = sender.0.into());
+            for message in &mut *run {
+                (message.sender, message.stamp) = (sender.0.into(), 0);
+            }
             self.publish_run(to, run);
             rest = others;
         }
@@ -194,7 +196,7 @@ impl Host for Runtime {
             self.pool.release(message);
             return Err(never_resolved());
         };
-        message.sender = turn.caller.0.into();
+        (message.sender, message.stamp) = (turn.caller.0.into(), 0);
         self.enqueue_now(slot, Message::from_envelope(message))
     }
 
@@ -370,7 +372,7 @@ impl Runtime {
             outbox.push(*message);
             return Ok(());
         }
-        message.sender = turn.caller.0.into();
+        (message.sender, message.stamp) = (turn.caller.0.into(), 0);
         let sent = self.try_enqueue(slot, Message::from_envelope(message));
         sent.inspect_err(|_| begun.into_iter().for_each(|id| self.withdraw_request(id)))
     }

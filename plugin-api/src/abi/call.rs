@@ -84,28 +84,39 @@ impl Turn {
         ReportWriter { report, outcomes: unsafe { (*report).outcomes } }
     }
 
-    /// The message at `index` runs now. It must be one of the batch.
-    #[inline]
-    pub fn begin(&mut self, report: ReportWriter, index: usize, message: &Envelope) {
+    /// This message runs now, one of the batch.
+    #[inline(always)]
+    pub fn begin(&mut self, message: &Envelope) {
         self.handled = message;
-        // SAFETY: the outbox is host memory that only this thread touches while the entry point runs.
-        report.begin(index, unsafe { (*self.outbox).length });
     }
 
-    /// Sends a message with a short body to a recipient that [is near](Kept::is_near): by the outbox, or at once where its
-    /// queue answers its sender.
+    /// Sends a message with a short body by the outbox, to a recipient that [is near](Kept::is_near).
     // Always inlined, as are its parts, for the sake of `Context::send`.
     #[inline(always)]
-    pub fn send_short(&mut self, recipient: &Kept, body_flags: u16, body: &Short) -> Result<()> {
-        if recipient.direct.get() == 0 {
-            let message = self.place();
-            self.write(message, body_flags, recipient, body);
-            self.keep();
-            return Ok(());
+    pub fn send_short(&mut self, recipient: &Kept, body_flags: u16, body: &Short) {
+        let outbox = self.outbox;
+        // SAFETY: the outbox is host memory, envelopes all of it, that only this thread touches while the entry point runs.
+        unsafe {
+            if (*outbox).next == (*outbox).end {
+                self.publish();
+            }
+            let next = (*outbox).next;
+            self.write(next, body_flags, recipient, body);
+            (*outbox).next = next.add(1);
         }
-        let mut message = Envelope::EMPTY;
-        self.write(&mut message, body_flags, recipient, body);
-        self.send_now(&mut message)
+    }
+
+    /// As [`send_short`](Turn::send_short), to a recipient that [is direct](Kept::is_direct): its queue answers at once.
+    #[inline(always)]
+    pub fn send_short_now(
+        &mut self,
+        recipient: &Kept,
+        body_flags: u16,
+        body: &Short,
+    ) -> Result<()> {
+        let mut message = MaybeUninit::uninit();
+        // SAFETY: `write` writes every field.
+        self.send_now(unsafe { self.write(message.as_mut_ptr(), body_flags, recipient, body) })
     }
 
     /// Sends a message to a recipient that is current.
@@ -114,8 +125,14 @@ impl Turn {
         if recipient.direct.get() != 0 {
             return self.send_now(&mut message);
         }
-        *self.place() = message;
-        self.keep();
+        // SAFETY: as for `send_short`.
+        unsafe {
+            if (*self.outbox).next == (*self.outbox).end {
+                self.publish();
+            }
+            (*self.outbox).next.write(message);
+            (*self.outbox).next = (*self.outbox).next.add(1);
+        }
         if message.length as usize > INLINE {
             self.account(message.length);
         }
@@ -128,15 +145,13 @@ impl Turn {
         let length = prefix.len() + body.len();
         let mut message = Envelope::EMPTY;
         if prefix.is_empty() && length <= INLINE {
-            self.write(&mut message, body_flags, recipient, &Short::new(body));
+            // SAFETY: the envelope is ours.
+            unsafe { self.write(&mut message, body_flags, recipient, &Short::new(body)) };
             return Ok(message);
         }
-        self.write(
-            &mut message,
-            body_flags | recipient.parameters.get(),
-            recipient,
-            &Short::new(&[]),
-        );
+        let (flags, nothing) = (body_flags | recipient.parameters.get(), Short::new(&[]));
+        // SAFETY: as above.
+        unsafe { self.write(&mut message, flags, recipient, &nothing) };
         message.length = u32::try_from(length).map_err(|_| too_large(length))?;
         if length > INLINE {
             self.fill_block(&mut message, &prefix, body)?;
@@ -149,20 +164,38 @@ impl Turn {
 
     /// Writes a message with a short body, as it goes to the host: with the recipient in place of the sender.
     // Field by field, the body last: one that is put together first is put together on the stack, and then copied.
+    ///
+    /// # Safety
+    /// `message` is a place for an envelope, and the caller's; it need not be initialised.
     #[inline(always)]
-    fn write(&self, message: &mut Envelope, body_flags: u16, recipient: &Kept, body: &Short) {
+    unsafe fn write<'o>(
+        &self,
+        message: *mut Envelope,
+        body_flags: u16,
+        recipient: &Kept,
+        body: &Short,
+    ) -> &'o mut Envelope {
         // SAFETY: `begin` got a message of the batch, which lies in host memory until the entry point returns.
         let handled = unsafe { &*self.handled };
-        message.route = recipient.route.get();
-        message.flags = body_flags;
-        message.length = body.len() as u32;
-        message.sender = recipient.subsystem.get();
-        (message.stamp, message.reply) = (0, 0);
-        (message.deadline, message.trace) = (handled.deadline, handled.trace);
-        if handled.flags & flags::OUTCOME != 0 {
+        // Read together before anything is written, so that they are copied as one.
+        let (inherited, handled_flags) = ((handled.deadline, handled.trace), handled.flags);
+        // SAFETY: the caller vouches; every field is written before the whole is used.
+        let message = unsafe {
+            (&raw mut (*message).route).write(recipient.route.get());
+            (&raw mut (*message).flags).write(body_flags);
+            (&raw mut (*message).length).write(body.len() as u32);
+            (&raw mut (*message).sender).write(recipient.subsystem.get());
+            (&raw mut (*message).stamp).write(handled.mark());
+            (&raw mut (*message).reply).write(0);
+            (&raw mut (*message).deadline).write(inherited.0);
+            (&raw mut (*message).trace).write(inherited.1);
+            (&raw mut (*message).inline).write(body.bytes());
+            &mut *message
+        };
+        if handled_flags & flags::OUTCOME != 0 {
             forget_deadline(message);
         }
-        body.write(&mut message.inline);
+        message
     }
 
     #[cold]
@@ -177,29 +210,9 @@ impl Turn {
         Ok(())
     }
 
-    /// The outbox's next place; what is there is published if it is full.
-    #[inline(always)]
-    fn place<'o>(&mut self) -> &'o mut Envelope {
-        // SAFETY: the outbox is host memory, envelopes all of it, that only this thread touches while the entry point runs;
-        // the place is used before anything else asks for one.
-        unsafe {
-            if (*self.outbox).length == (*self.outbox).capacity {
-                self.publish();
-            }
-            &mut *(*self.outbox).messages.add((*self.outbox).length as usize)
-        }
-    }
-
-    /// What was written to the outbox's next place is to be sent.
-    #[inline(always)]
-    fn keep(&mut self) {
-        // SAFETY: as for `place`.
-        unsafe { (*self.outbox).length += 1 };
-    }
-
     /// Counts the block of a message in the outbox, and publishes when there is enough in them.
     fn account(&mut self, length: u32) {
-        // SAFETY: as for `append`.
+        // SAFETY: as for `send_short`.
         unsafe {
             (*self.outbox).bytes = (*self.outbox).bytes.saturating_add(length);
             if (*self.outbox).bytes >= (*self.outbox).max_bytes {
@@ -226,7 +239,6 @@ impl Turn {
     fn publish(&mut self) {
         // SAFETY: the turn is of this call.
         unsafe { self.link.calls.publish()(self.link.host, self.raw()) }
-        self.report().publish();
     }
 
     fn reserve(&mut self, length: usize) -> Result<RawBlock> {
@@ -285,7 +297,8 @@ impl Turn {
             return self.ask_for(message, how);
         }
         let mut message = Envelope::EMPTY;
-        self.write(&mut message, body_flags, recipient, &Short::new(body));
+        // SAFETY: the envelope is ours.
+        unsafe { self.write(&mut message, body_flags, recipient, &Short::new(body)) };
         self.ask_for(message, how)
     }
 
@@ -309,15 +322,14 @@ impl Turn {
     /// Answers a request with a short body at the end of the batch; `false` where there is no room left.
     #[inline]
     pub fn reply(&mut self, request: u64, body_flags: u16, body: &[u8]) -> bool {
-        // SAFETY: the box is host memory that only this thread touches while the entry point runs; its envelopes are
-        // initialised, all `capacity` of them.
+        // SAFETY: the box is host memory, envelopes all of it, that only this thread touches while the entry point runs.
         unsafe {
             let replies = self.call().replies;
-            let at = (*replies).length;
-            if body.len() > INLINE || at == (*replies).capacity {
+            let next = (*replies).next;
+            if body.len() > INLINE || next == (*replies).end {
                 return false;
             }
-            let message = &mut *(*replies).messages.add(at as usize);
+            let message = &mut *next;
             *message = Envelope {
                 flags: flags::OUTCOME | body_flags,
                 length: body.len() as u32,
@@ -325,7 +337,7 @@ impl Turn {
                 ..Envelope::EMPTY
             };
             message.inline[..body.len()].copy_from_slice(body);
-            (*replies).length = at + 1;
+            (*replies).next = next.add(1);
         }
         true
     }
@@ -374,8 +386,10 @@ fn forget_deadline(message: &mut Envelope) {
 // Field by field, so that a send reads what it needs where it lies, without a copy of the whole.
 #[derive(Debug, Clone)]
 pub(crate) struct Kept {
-    /// The version of the table if it has no parameters; 0 otherwise.
+    /// The version of the table if it has no parameters and its messages go by the outbox; 0 otherwise.
     near: Cell<u32>,
+    /// The version of the table if it has no parameters and its messages are sent at once; 0 otherwise.
+    near_direct: Cell<u32>,
     version: Cell<u32>,
     subsystem: Cell<u32>,
     route: Cell<u16>,
@@ -391,6 +405,7 @@ impl Kept {
     pub const fn unresolved() -> Self {
         Kept {
             near: Cell::new(0),
+            near_direct: Cell::new(0),
             version: Cell::new(0),
             subsystem: Cell::new(0),
             route: Cell::new(0),
@@ -403,7 +418,10 @@ impl Kept {
     }
 
     fn set(&self, recipient: &RawRecipient) {
-        self.near.set(if recipient.parameters == 0 { recipient.version } else { 0 });
+        let near = if recipient.parameters == 0 { recipient.version } else { 0 };
+        let is_direct = recipient.direct != 0;
+        self.near.set(if is_direct { 0 } else { near });
+        self.near_direct.set(if is_direct { near } else { 0 });
         self.version.set(recipient.version);
         self.subsystem.set(recipient.subsystem);
         self.route.set(recipient.route);
@@ -417,6 +435,12 @@ impl Kept {
     #[inline(always)]
     pub fn is_near(&self, turn: &Turn) -> bool {
         self.near.get() == turn.version
+    }
+
+    /// Whether it is current and has no parameters, so that [`Turn::send_short_now`] will do.
+    #[inline(always)]
+    pub fn is_direct(&self, turn: &Turn) -> bool {
+        self.near_direct.get() == turn.version
     }
 
     #[inline]
@@ -460,25 +484,13 @@ pub(crate) struct ReportWriter {
 }
 
 impl ReportWriter {
-    /// The message at `index` runs now. Release: pairs with the watchdog's acquire, which then sees the outcomes before it.
-    #[inline]
-    pub fn begin(self, index: usize, mark: u32) {
-        // SAFETY: the report lives as long as the call; the host reads mark and cursor atomically.
-        unsafe { AtomicU32::from_ptr(&raw mut (*self.report).mark) }.store(mark, Ordering::Relaxed);
-        // SAFETY: as above.
+    /// The message at `index` runs now, and those before it are decided. Release: pairs with the watchdog's acquire, which
+    /// then sees the outcomes before it.
+    #[inline(always)]
+    pub fn cursor(self, index: usize) {
+        // SAFETY: the report lives as long as the call; the host reads the cursor atomically.
         let cursor = unsafe { AtomicU32::from_ptr(&raw mut (*self.report).cursor) };
         cursor.store(index as u32, Ordering::Release);
-    }
-
-    /// The outbox was emptied while the message runs: what went out stays.
-    fn publish(self) {
-        // SAFETY: as in `begin`.
-        unsafe { AtomicU32::from_ptr(&raw mut (*self.report).mark) }.store(0, Ordering::Relaxed);
-    }
-
-    /// Every message before `ran` is decided.
-    pub fn end(self, ran: usize) {
-        self.begin(ran, 0);
     }
 
     #[inline]
@@ -489,7 +501,7 @@ impl ReportWriter {
 
     #[inline]
     pub fn flags(self) -> u32 {
-        // SAFETY: as in `begin`.
+        // SAFETY: as in `cursor`.
         unsafe { AtomicU32::from_ptr(&raw mut (*self.report).flags) }.load(Ordering::Relaxed)
     }
 }

@@ -130,9 +130,9 @@ impl OutboxBuffer {
     pub fn new(capacity: usize, max_bytes: usize) -> Self {
         let storage = Box::into_raw(vec![Envelope::EMPTY; capacity].into_boxed_slice());
         let raw = Box::into_raw(Box::new(Outbox {
-            messages: storage.cast(),
-            length: 0,
-            capacity: capacity as u32,
+            next: storage.cast(),
+            // SAFETY: behind the last envelope of the storage.
+            end: unsafe { storage.cast::<Envelope>().add(capacity) },
             bytes: 0,
             max_bytes: max_bytes as u32,
         }));
@@ -141,8 +141,10 @@ impl OutboxBuffer {
 
     /// How many messages wait.
     pub fn len(&self) -> usize {
-        // SAFETY: `raw` lives as long as this; a length beyond the capacity would be a broken plugin, and is cut.
-        unsafe { ((*self.raw).length as usize).min(self.storage.len()) }
+        // SAFETY: `raw` lives as long as this; a place beyond the storage would be a broken plugin, and is cut.
+        let next = unsafe { (*self.raw).next };
+        let length = next.addr().saturating_sub(self.storage.addr()) / size_of::<Envelope>();
+        length.min(self.storage.len())
     }
 
     /// Whether none waits.
@@ -162,12 +164,19 @@ impl OutboxBuffer {
         unsafe { slice::from_raw_parts_mut(self.storage.cast(), length) }
     }
 
+    /// How many there are of handlers that ran before the one of this message, of the batch.
+    pub fn sent_before(&mut self, message: &Envelope) -> usize {
+        let messages = self.messages();
+        let own = messages.iter().position(|sent| sent.stamp == message.mark());
+        own.unwrap_or(messages.len())
+    }
+
     /// Keeps the first `length` messages.
     pub fn truncate(&mut self, length: usize) {
         let length = length.min(self.len());
         // SAFETY: as for `len`.
         unsafe {
-            (*self.raw).length = length as u32;
+            (*self.raw).next = self.storage.cast::<Envelope>().add(length);
             (*self.raw).bytes = 0;
         }
     }
@@ -182,7 +191,7 @@ impl OutboxBuffer {
         // SAFETY: `length` is below the capacity.
         unsafe {
             (*self.storage)[length] = message;
-            (*self.raw).length += 1;
+            (*self.raw).next = self.storage.cast::<Envelope>().add(length + 1);
         }
     }
 }
@@ -218,13 +227,8 @@ impl ReportBuffer {
     pub fn new(batch: usize) -> Self {
         let lines = vec![Outcomes([0; 64]); batch.div_ceil(64)];
         let outcomes = Box::into_raw(lines.into_boxed_slice());
-        let raw = Box::into_raw(Box::new(Report {
-            cursor: 0,
-            flags: 0,
-            mark: 0,
-            reserved: 0,
-            outcomes: outcomes.cast(),
-        }));
+        let raw =
+            Box::into_raw(Box::new(Report { cursor: 0, flags: 0, outcomes: outcomes.cast() }));
         ReportBuffer { raw, outcomes }
     }
 
@@ -239,12 +243,6 @@ impl ReportBuffer {
         self.atomic(|raw| unsafe { &raw mut (*raw).cursor }).load(Ordering::Acquire) as usize
     }
 
-    /// How many messages of the outbox are of handlers that did not panic.
-    pub fn mark(&self) -> usize {
-        // SAFETY: only the address is taken.
-        self.atomic(|raw| unsafe { &raw mut (*raw).mark }).load(Ordering::Relaxed) as usize
-    }
-
     /// Asks the shim for something: [`Report::RETURN_SOON`], [`Report::REVOKED`].
     pub fn raise(&self, bits: u32) {
         // SAFETY: only the address is taken.
@@ -254,8 +252,6 @@ impl ReportBuffer {
     fn reset(&self, batch: usize) {
         // SAFETY: slicing checks the bounds; nobody reads outcomes before the cursor has moved over them.
         unsafe { &mut (&mut *self.outcomes)[..batch.div_ceil(64)] }.fill(Outcomes([0; 64]));
-        // SAFETY: only the addresses are taken.
-        self.atomic(|raw| unsafe { &raw mut (*raw).mark }).store(0, Ordering::Relaxed);
         // SAFETY: only the addresses are taken.
         self.atomic(|raw| unsafe { &raw mut (*raw).cursor }).store(0, Ordering::Relaxed);
         // SAFETY: as above.

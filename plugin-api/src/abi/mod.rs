@@ -101,7 +101,8 @@ pub const INLINE: usize = 24;
 /// There is no pointer in it, so that it can cross to another process.
 ///
 /// In an outcome `stamp` holds code and handled, and `deadline` the time until a retry is worth it.
-/// In an outbox `sender` holds the recipient until the host stamps the sender over it.
+/// In an outbox `sender` holds the recipient and `stamp` the [mark](Envelope::mark) of the message whose handler sent it, until the host
+/// writes the sender over the one and clears the other.
 // Aligned, so that each is one line of a cache and not parts of two, and so that copying many takes the same instructions
 // wherever they lie.
 #[repr(C, align(64))]
@@ -160,6 +161,12 @@ impl Envelope {
     pub fn set_block(&mut self, block: u32) {
         self.flags |= flags::BLOCK;
         self.inline[..4].copy_from_slice(&block.to_le_bytes());
+    }
+
+    /// What tells this message of a batch from the others while the batch lies where it does.
+    #[inline(always)]
+    pub fn mark(&self) -> u32 {
+        std::ptr::from_ref(self) as usize as u32
     }
 
     /// The content, inline or in the pool at `pool`.
@@ -298,12 +305,10 @@ pub struct RawBlock {
 #[repr(C)]
 #[derive(StableAbi)]
 pub struct Outbox {
-    /// Room for `capacity` envelopes.
-    pub messages: *mut Envelope,
-    /// How many are written.
-    pub length: u32,
-    /// How many fit.
-    pub capacity: u32,
+    /// Where the next one is written; what lies before it is to be sent.
+    pub next: *mut Envelope,
+    /// Behind the last place.
+    pub end: *mut Envelope,
     /// Bytes of block content behind them.
     pub bytes: u32,
     /// Publish when `bytes` reaches this.
@@ -318,10 +323,6 @@ pub struct Report {
     pub cursor: u32,
     /// Bits that the host sets and the shim reads between messages: [`Report::RETURN_SOON`], [`Report::REVOKED`].
     pub flags: u32,
-    /// How full the outbox was when that message began: what lies behind is discarded if its handler panics.
-    pub mark: u32,
-    /// Zero.
-    pub reserved: u32,
     /// A byte a message: the error's number; 0, as the host wrote before the call, for handled.
     pub outcomes: *mut u8,
 }

@@ -8,8 +8,7 @@ use super::{
 use crate::{
     Context, Error, ErrorCode, Handled, Result, Sender, Subsystem,
     context::Shared,
-    handler::{Call as HandlerCall, ReplyBuffer},
-    message::wants_json,
+    handler::{Call as HandlerCall, ReplyBuffer, Run},
     subsystem::Export,
     thread::Threads,
 };
@@ -176,8 +175,15 @@ fn handlers_by_number<S: Subsystem>(routes: &[u16]) -> Vec<HandlerCall<S>> {
 }
 
 /// Stands where no handler is.
-fn no_route<S>(_: &mut S, _: &mut Context, _: &Envelope, _: &mut ReplyBuffer) -> Result<()> {
-    Err(Error::new(ErrorCode::NoRoute, "this build has no such route any more"))
+fn no_route<S>(
+    subsystem: &mut S,
+    context: &mut Context,
+    reply: &mut ReplyBuffer,
+    run: Run<'_>,
+) -> usize {
+    run.each(subsystem, context, reply, |_, _, _, _| -> Result<()> {
+        Err(Error::new(ErrorCode::NoRoute, "this build has no such route any more"))
+    })
 }
 
 /// # Safety
@@ -281,30 +287,18 @@ fn handle_batch<S: Subsystem>(guest: &mut Guest<S>) {
     let messages = unsafe { context.turn.messages() };
     let missing: HandlerCall<S> = no_route;
     let mut ran = 0;
-    for (index, envelope) in messages.iter().enumerate() {
-        context.turn.begin(report, index, envelope);
-        let call = handlers.get(usize::from(envelope.route)).unwrap_or(&missing);
-        let is_wanted = envelope.reply != 0;
-        if is_wanted {
-            (reply.wanted, reply.deferred) = (true, false);
-            reply.as_json = wants_json(envelope);
-        }
-        match call(subsystem, context, envelope, reply) {
-            // Where nobody waits, a responder that was taken has nothing to answer either.
-            Ok(()) if !is_wanted => {}
-            result => report.outcome(index, settle(context, envelope, result, reply)),
-        }
-        ran = index + 1;
-        if report.flags() != 0 {
-            break;
-        }
+    while let Some(first) = messages.get(ran)
+        && report.flags() == 0
+    {
+        let call = handlers.get(usize::from(first.route)).unwrap_or(&missing);
+        ran = call(subsystem, context, reply, Run { messages, at: ran, report });
     }
-    report.end(ran);
+    report.cursor(ran);
 }
 
 /// Answers, unless a responder will, and gives the code of the outcome.
 #[inline(never)]
-fn settle(
+pub(crate) fn settle(
     context: &mut Context,
     envelope: &Envelope,
     mut result: Result<()>,

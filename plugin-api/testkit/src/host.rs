@@ -106,7 +106,7 @@ impl State {
         let path = self.directory.path_of(to, RouteId(envelope.route), &parameters);
         if to == self.directory.subject {
             let flags = envelope.flags & !flags::BLOCK;
-            let envelope = Envelope { sender: to.0.into(), flags, ..envelope };
+            let envelope = Envelope { sender: to.0.into(), stamp: 0, flags, ..envelope };
             return self.post(Message::new(envelope, content, path)).map(drop);
         }
         let content = Content { bytes: body.to_owned(), flags: envelope.flags };

@@ -181,7 +181,9 @@ impl Instance {
                 Ok(())
             }
             BatchEnd::Panicked(error) => {
-                self.drop_unsent(&mut outbox, report.mark());
+                let panicked = envelopes.get(report.cursor());
+                let keep = panicked.map_or(0, |message| outbox.sent_before(message));
+                self.drop_unsent(&mut outbox, keep);
                 self.lose(batch, &codes, turn, &error);
                 Err(error)
             }
