@@ -7,7 +7,9 @@
 //! | word | the slot |
 //! |---|---|
 //! | `lap` (the position without its low bits; 0 in the first lap, so untouched memory is ready) | is free for the producer of that lap |
-//! | `lap + 1` | holds that lap's value |
+//! | `lap + n` | holds that lap's value, as do the `n - 1` slots behind it: a *run*, reserved and published in one step |
+//!
+//! Only the first slot of a run says so. Who takes some of a run writes the word of the first one that is left.
 //!
 //! Between reserving and publishing, and between claiming and freeing, runs nothing but a copy: no caller's code, so no
 //! panic can leave a slot open. A *preempted* peer can still delay others for its time slice: they spin, because pure
@@ -78,7 +80,7 @@ impl<T> Ring<T> {
     pub fn pop(&self) -> Option<T> {
         let mut head = self.head.load(Acquire);
         loop {
-            if self.slots.published(head, 1) == 0 {
+            if self.slots.run_at(head) == 0 {
                 head = self.moved_on(head)?;
             } else {
                 match self.advance_head(head, 1) {
@@ -112,7 +114,7 @@ impl<T> Ring<T> {
     fn claim_some(&self, max: usize, out: &mut Vec<T>) -> usize {
         let mut head = self.head.load(Acquire);
         loop {
-            let count = self.slots.published(head, max);
+            let (count, left) = self.slots.published(head, max);
             if count == 0 {
                 match self.moved_on(head) {
                     Some(now) if max > 0 => head = now,
@@ -124,6 +126,7 @@ impl<T> Ring<T> {
             out.reserve(count);
             match self.advance_head(head, count as u64) {
                 Ok(()) => {
+                    self.slots.publish(head + count as u64, left);
                     self.slots.take_many(head, count, out);
                     return count;
                 }
@@ -307,7 +310,7 @@ type Value<T> = UnsafeCell<MaybeUninit<T>>;
 /// How many words from the first on say `expected`.
 #[inline]
 fn beginning(words: &[AtomicU64], expected: u64) -> usize {
-    // Acquire pairs with the Release of `publish` (the value is there) or of `free` (it is moved out).
+    // Acquire pairs with the Release of `publish` (the values are there) or of `free` (they are moved out).
     let says = |word: &AtomicU64| word.load(Acquire) == expected;
     // Eight at a time, which the compiler unrolls: nearly always all of them do.
     let (eights, _) = words.as_chunks::<8>();
@@ -320,30 +323,42 @@ impl<T> Slots<T> {
         Slots { words: memory::words(count), values: memory::values(count), mask: count as u64 - 1 }
     }
 
-    /// How many items from `head` on are published, up to `max`.
+    /// How many items from `head` on are published, up to `max`, and how many more the last of their runs has.
     #[inline]
-    fn published(&self, head: u64, max: usize) -> usize {
+    fn published(&self, head: u64, max: usize) -> (usize, u64) {
         let end = head + max.min(self.words.len()) as u64;
         let mut position = head;
         while position < end {
-            let (start, length) = self.run(position, end);
-            let full = self.lap(position) + 1;
-            let published = beginning(&self.words[start..start + length], full);
-            position += published as u64;
-            if published < length {
-                break;
+            let (start, length) = self.stretch(position, end);
+            // Runs of one are looked at many at a time.
+            let singles = beginning(&self.words[start..start + length], self.lap(position) + 1);
+            position += singles as u64;
+            if singles < length {
+                match self.run_at(position) {
+                    0 => break,
+                    run => position += run,
+                }
             }
         }
-        (position - head) as usize
+        let left = position.saturating_sub(end);
+        ((position - head - left) as usize, left)
+    }
+
+    /// How long the published run is that begins at this position; 0 while none does.
+    #[inline]
+    fn run_at(&self, position: u64) -> u64 {
+        // Acquire pairs with the Release of `publish`: the values are there.
+        let run = self.word(position).load(Acquire).wrapping_sub(self.lap(position));
+        // More, for a position that was claimed meanwhile: the slot is of the next lap.
+        if run <= self.mask { run } else { 0 }
     }
 
     #[inline]
     fn put(&self, position: u64, item: T) {
-        let (word, lap) = (self.word(position), self.lap(position));
-        self.wait_for(word, lap);
+        self.wait_for(self.word(position), self.lap(position));
         // SAFETY: the caller reserved the position, and the word says that the previous lap's value was moved out.
         self.value(position).with_mut(|value| unsafe { (*value).write(item) });
-        self.publish(word, lap);
+        self.publish(position, 1);
     }
 
     /// As `put`, straight from where the item lies.
@@ -352,20 +367,24 @@ impl<T> Slots<T> {
     where
         T: Copy,
     {
-        let (word, lap) = (self.word(position), self.lap(position));
-        self.wait_for(word, lap);
+        self.wait_for(self.word(position), self.lap(position));
         // SAFETY: as for `put`.
         self.value(position).with_mut(|value| unsafe { (*value).write(*item) });
-        self.publish(word, lap);
+        self.publish(position, 1);
     }
 
     #[inline]
     fn take(&self, position: u64) -> T {
-        let (word, lap) = (self.word(position), self.lap(position));
-        self.wait_for(word, lap + 1);
+        let run = loop {
+            match self.run_at(position) {
+                0 => spin_loop(),
+                run => break run,
+            }
+        };
+        self.publish(position + 1, run - 1);
         // SAFETY: the caller claimed the position, and the word says that its value is there; freeing it comes after.
         let item = self.value(position).with_mut(|value| unsafe { (*value).assume_init_read() });
-        self.free(word, lap);
+        self.free(self.word(position), self.lap(position));
         item
     }
 
@@ -374,7 +393,7 @@ impl<T> Slots<T> {
     fn take_many(&self, mut position: u64, count: usize, out: &mut Vec<T>) {
         let end = position + count as u64;
         while position < end {
-            let (start, length) = self.run(position, end);
+            let (start, length) = self.stretch(position, end);
             let to = out.spare_capacity_mut();
             assert!(length <= to.len(), "the caller reserved room for a claim");
             // SAFETY: the caller claimed these positions and saw them published; `to` has room for the run, which lies
@@ -395,24 +414,24 @@ impl<T> Slots<T> {
     where
         T: Copy,
     {
-        let end = position + items.len() as u64;
+        let (first, end) = (position, position + items.len() as u64);
         while position < end {
-            let (start, length) = self.run(position, end);
+            let (start, length) = self.stretch(position, end);
             let (words, lap) = (&self.words[start..start + length], self.lap(position));
             let free = beginning(words, lap);
             words[free..].iter().for_each(|word| self.wait_for(word, lap));
             // SAFETY: the caller reserved these positions and the words say that they are free; the run lies in one
             // piece, `items` is as long as what is left of the reservation, and `T: Copy` makes a copy a value.
             unsafe { memory::copy_in(items.as_ptr(), &self.values, start, length) };
-            words.iter().for_each(|word| self.publish(word, lap));
             position += length as u64;
             items = &items[length..];
         }
+        self.publish(first, end - first);
     }
 
     /// The slots from `position` that lie in one piece, up to `end`: the first, and how many.
     #[inline]
-    fn run(&self, position: u64, end: u64) -> (usize, usize) {
+    fn stretch(&self, position: u64, end: u64) -> (usize, usize) {
         let start = position & self.mask;
         let length = (end - position).min(self.mask + 1 - start);
         (start as usize, length as usize)
@@ -423,16 +442,21 @@ impl<T> Slots<T> {
     /// It ends: a wait is always for a smaller position, or an earlier reservation, than one's own.
     #[inline]
     fn wait_for(&self, word: &AtomicU64, expected: u64) {
-        // Acquire pairs with the Release of `publish` (the value is there) or of `free` (it is moved out).
+        // Acquire pairs with the Release of `free`: the value is moved out.
         while word.load(Acquire) != expected {
             spin_loop();
         }
     }
 
+    /// Says that a run of `count` begins here; nothing where it is 0.
+    ///
+    /// The caller filled these positions, or claimed what lies before them in the run. Until then nobody gets past here.
     #[inline]
-    fn publish(&self, word: &AtomicU64, lap: u64) {
-        // Release pairs with the Acquire of `published` and `wait_for`: the value is written before it is seen.
-        word.store(lap + 1, Release);
+    fn publish(&self, position: u64, count: u64) {
+        if count > 0 {
+            // Release pairs with the Acquire of `run_at`: the values are written before they are seen.
+            self.word(position).store(self.lap(position) + count, Release);
+        }
     }
 
     #[inline]
@@ -441,7 +465,7 @@ impl<T> Slots<T> {
         word.store(lap + self.mask + 1, Release);
     }
 
-    /// The position without its slot; even, since there are at least two slots, so that +1 can say "published".
+    /// The position without its slot; a multiple of the number of slots, of which a run has fewer.
     #[inline]
     fn lap(&self, position: u64) -> u64 {
         position & !self.mask

@@ -42,6 +42,47 @@ fn push_against_push() {
     });
 }
 
+/// A run that is claimed in part while others evict from it and push behind it.
+#[test]
+fn part_of_a_run_against_evict() {
+    explore("part_of_a_run_against_evict", Some(4), || {
+        let ring = Arc::new(Ring::new(3, 1));
+        assert_eq!(ring.try_push_many(&[1, 2, 3]), 3);
+        let claimer = ring.clone();
+        let claimer = thread::spawn(move || {
+            let mut out = Vec::with_capacity(2);
+            claimer.claim(1, &mut out);
+            out
+        });
+        let mut evicted = Vec::new();
+        ring.push_evicting(4, &mut |item| evicted.push(item));
+        let claimed = claimer.join().unwrap();
+        let mut seen: Vec<u32> = claimed.iter().chain(&evicted).copied().collect();
+        seen.sort_unstable();
+        seen.extend(drain(&ring));
+        assert_eq!(seen, [1, 2, 3, 4]);
+    });
+}
+
+/// Two who claim parts of one run.
+#[test]
+fn part_of_a_run_against_part() {
+    explore("part_of_a_run_against_part", Some(4), || {
+        let ring = Arc::new(Ring::new(3, 1));
+        let producer = ring.clone();
+        let producer = thread::spawn(move || assert_eq!(producer.try_push_many(&[1, 2, 3]), 3));
+        let other = ring.clone();
+        let other = thread::spawn(move || other.pop());
+        let mut out = Vec::with_capacity(4);
+        ring.claim(2, &mut out);
+        producer.join().unwrap();
+        out.extend(other.join().unwrap());
+        out.sort_unstable();
+        out.extend(drain(&ring));
+        assert_eq!(out, [1, 2, 3]);
+    });
+}
+
 #[test]
 fn full_against_claim() {
     explore("full_against_claim", None, || {
