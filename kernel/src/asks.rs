@@ -3,47 +3,49 @@
 //! Not the outcome's way back: whoever ends a request gets the outcome's template, fills it in, and delivers it to the
 //! asker's lane. The slot is free again only when the outcome was claimed from there, so the lane cannot overflow.
 //!
-//! A slot's word is `generation << 32 | phase`. Answer, deadline and cancel compete for the step from pending to ended;
-//! an id carries its generation, so one that is late finds another word and loses.
+//! A slot's word is, from the lowest bit, its phase (2 bits), slot (16), asker (16) and generation (30), and while a request
+//! is pending that is its id. Answer, deadline and cancel compete for the step from pending to ended; an id carries its
+//! generation, so one that is late finds another word and loses.
 
 use crate::{
     ids::SubsystemId,
-    sync::{self, AcqRel, Acquire, AtomicU64, Mutex, Relaxed, Release},
+    sync::{AcqRel, Acquire, AtomicU64, Relaxed, Release, SeqCst, handshake_fence},
 };
 use crossbeam_utils::CachePadded;
 use std::{array, fmt, marker::PhantomData};
 
-/// One request of one asker: the envelope's `reply` word, unpacked.
+/// One request of one asker: the word that travels as the envelope's `reply`.
 ///
 /// Holding one does not prove that the request is still pending: only [`Asks::end`] tells.
 #[derive(Copy, Clone, Eq, PartialEq, Hash, Debug)]
-pub struct AskId {
-    /// Whose table it is in.
-    pub asker: SubsystemId,
-    /// The slot of that table.
-    pub slot: u16,
-    /// Which use of the slot, never 0.
-    generation: u32,
-}
+pub struct AskId(u64);
 
 impl AskId {
-    /// The word that travels: `asker << 48 | slot << 32 | generation`, never 0.
+    /// The word, always odd.
     #[inline]
     #[must_use]
     pub fn pack(self) -> u64 {
-        u64::from(self.asker.0) << 48 | u64::from(self.slot) << 32 | u64::from(self.generation)
+        self.0
     }
 
     /// The id in a word; `None` for a message that wants no answer, and for any other word that is no id.
     #[inline]
     #[must_use]
     pub fn unpack(word: u64) -> Option<Self> {
-        let generation = word as u32;
-        (generation != 0).then_some(AskId {
-            asker: SubsystemId((word >> 48) as u16),
-            slot: (word >> 32) as u16,
-            generation,
-        })
+        (word & PHASE == PENDING).then_some(AskId(word))
+    }
+
+    /// Whose table it is in.
+    #[inline]
+    #[must_use]
+    pub fn asker(self) -> SubsystemId {
+        SubsystemId((self.0 >> 18) as u16)
+    }
+
+    /// The slot of that table.
+    #[inline]
+    fn slot(self) -> u16 {
+        (self.0 >> 2) as u16
     }
 }
 
@@ -118,11 +120,11 @@ impl Target for u64 {
 pub struct Asks<M> {
     asker: SubsystemId,
     slots: Box<[Slot<M>]>,
-    /// Last in, first out: a table that is mostly idle touches few slots.
-    free: Mutex<Vec<u16>>,
+    /// `taken << 16 | top`: how many slots were ever taken, modulo 2^48, and the free one to take next; the others hang
+    /// behind it by their links. Last in, first out: a table that is mostly idle touches few slots.
+    free: CachePadded<AtomicU64>,
     /// Not above the deadline of any pending request; the request it was taken from may have ended since.
     earliest: CachePadded<AtomicU64>,
-    asked: AtomicU64,
     /// By `End`.
     ends: [AtomicU64; 4],
     late: AtomicU64,
@@ -132,18 +134,23 @@ struct Slot<M> {
     word: AtomicU64,
     /// Written only by `begin`, before the word says pending.
     deadline: AtomicU64,
-    /// As `deadline`; read by the one who ended the request.
+    /// As `deadline`; read by the one who ended the request. While the slot is free, the first is its link: the free
+    /// slot behind it.
     target: [AtomicU64; 2],
     kind: PhantomData<fn(M) -> M>,
 }
 
-const FREE: u64 = 0;
+/// The link of the last free slot: no table has so many.
+const NONE: u16 = u16::MAX;
+/// One taken slot, in the word of the free list.
+const TAKEN: u64 = 1 << 16;
+
+/// The bits of a word that say what the slot is: 0 is free.
+const PHASE: u64 = 3;
 const PENDING: u64 = 1;
 const ENDED: u64 = 2;
-
-fn word(generation: u32, phase: u64) -> u64 {
-    u64::from(generation) << 32 | phase
-}
+/// One generation, in the word.
+const GENERATION: u64 = 1 << 34;
 
 impl<M: Target> Asks<M> {
     /// A table of `max` slots; the asker's lane of outcomes has to be as large.
@@ -151,10 +158,9 @@ impl<M: Target> Asks<M> {
     pub fn new(asker: SubsystemId, max: u16) -> Self {
         Asks {
             asker,
-            slots: (0..max).map(|_| Slot::new()).collect(),
-            free: Mutex::new((0..max).rev().collect()),
+            slots: (0..max).map(|slot| Slot::new(asker, slot, max)).collect(),
+            free: CachePadded::new(AtomicU64::new(if max == 0 { NONE.into() } else { 0 })),
             earliest: CachePadded::new(AtomicU64::new(u64::MAX)),
-            asked: AtomicU64::new(0),
             ends: array::from_fn(|_| AtomicU64::new(0)),
             late: AtomicU64::new(0),
         }
@@ -166,13 +172,52 @@ impl<M: Target> Asks<M> {
     /// No slot is free.
     #[inline(always)]
     pub fn begin(&self, deadline: u64, target: M) -> Result<AskId, Busy> {
-        let index = sync::lock(&self.free).pop().ok_or(Busy)?;
+        let slot = self.take().ok_or(Busy)?;
         let due = if deadline == 0 { u64::MAX } else { deadline };
-        self.asked.fetch_add(1, Relaxed);
-        let generation = self.slots[usize::from(index)].begin(due, target);
-        // AcqRel pairs with `expire`: it either sees the slot pending, or leaves this minimum in place.
+        let id = slot.begin(due, target);
+        handshake_fence();
+        // SeqCst, as the swap of the word before it, against `expire`, which clears the minimum and then reads the words:
+        // it sees this request pending, or the minimum is found cleared here and noted anew.
+        if due < self.earliest.load(SeqCst) {
+            self.note(due);
+        }
+        Ok(id)
+    }
+
+    #[cold]
+    fn note(&self, due: u64) {
         self.earliest.fetch_min(due, AcqRel);
-        Ok(AskId { asker: self.asker, slot: index, generation })
+    }
+
+    /// Takes a slot from the free list.
+    #[inline(always)]
+    fn take(&self) -> Option<&Slot<M>> {
+        // Acquire, here and where the exchange fails, pairs with the Release of `give`: the links are there, and whoever
+        // ended the last request of the slot has read its target.
+        let mut free = self.free.load(Acquire);
+        loop {
+            let slot = self.slots.get(usize::from(free as u16))?;
+            // Somebody else may have taken the slot, and then this is no link; but then the count has moved on, too.
+            let link = slot.target[0].load(Relaxed) & u64::from(NONE);
+            let rest = (free & !u64::from(NONE)).wrapping_add(TAKEN) | link;
+            match self.free.compare_exchange_weak(free, rest, Acquire, Acquire) {
+                Ok(_) => return Some(slot),
+                Err(now) => free = now,
+            }
+        }
+    }
+
+    /// Puts slots on the free list that hang together from `first` to `last`.
+    fn give(&self, first: u16, last: &Slot<M>) {
+        let mut free = self.free.load(Relaxed);
+        loop {
+            last.link(free as u16);
+            let more = free & !u64::from(NONE) | u64::from(first);
+            match self.free.compare_exchange_weak(free, more, Release, Relaxed) {
+                Ok(_) => return,
+                Err(now) => free = now,
+            }
+        }
     }
 
     /// Ends a request, and gives its outcome's template to the one who was first; everybody else is counted as late.
@@ -181,7 +226,7 @@ impl<M: Target> Asks<M> {
     #[must_use = "the asker waits for the outcome made from this template"]
     #[inline]
     pub fn end(&self, id: AskId, how: End) -> Option<M> {
-        let template = self.slot(id).filter(|slot| slot.end(id.generation)).map(Slot::target);
+        let template = self.slot(id).filter(|slot| slot.end(id)).map(Slot::target);
         let count = if template.is_some() { &self.ends[how as usize] } else { &self.late };
         // Release pairs with the Acquire of `counts`: behind a counted end lies the counted beginning.
         count.fetch_add(1, Release);
@@ -193,16 +238,23 @@ impl<M: Target> Asks<M> {
         self.release_all([id]) == 1
     }
 
-    /// As [`Self::release`] for several; answers how many it freed.
+    /// As [`Self::release`] for several, in one step; answers how many it freed.
+    #[inline]
     pub fn release_all(&self, ids: impl IntoIterator<Item = AskId>) -> usize {
-        let mut free = sync::lock(&self.free);
-        let before = free.len();
+        let (mut first, mut last, mut freed) = (NONE, None, 0);
         for id in ids {
-            if self.slot(id).is_some_and(|slot| slot.release(id.generation)) {
-                free.push(id.slot);
-            }
+            let Some(slot) = self.slot(id).filter(|slot| slot.release(id)) else {
+                continue;
+            };
+            slot.link(first);
+            first = id.slot();
+            last = last.or(Some(slot));
+            freed += 1;
         }
-        free.len() - before
+        if let Some(last) = last {
+            self.give(first, last);
+        }
+        freed
     }
 
     /// Ends every request whose deadline is not after `now`, and answers when to come again (`u64::MAX`: never).
@@ -212,16 +264,16 @@ impl<M: Target> Asks<M> {
         if self.earliest() > now {
             return self.earliest();
         }
-        // AcqRel pairs with `begin`: a minimum that is overwritten here belongs to a slot that is seen below.
-        self.earliest.swap(u64::MAX, AcqRel);
+        // SeqCst, as the reads of the words below: see `begin`.
+        self.earliest.swap(u64::MAX, SeqCst);
+        handshake_fence();
         let mut next = u64::MAX;
-        for (index, slot) in self.slots.iter().enumerate() {
-            let Some((generation, due)) = slot.pending() else { continue };
+        for slot in &self.slots {
+            let Some((id, due)) = slot.pending() else { continue };
             if due > now {
                 next = next.min(due);
-            } else if slot.end(generation) {
+            } else if slot.end(id) {
                 self.ends[End::TimedOut as usize].fetch_add(1, Release);
-                let id = AskId { asker: self.asker, slot: index as u16, generation };
                 expired(id, slot.target());
             }
         }
@@ -239,70 +291,79 @@ impl<M: Target> Asks<M> {
         let [answered, failed, timed_out, cancelled] =
             array::from_fn(|how| self.ends[how].load(Acquire));
         let late = self.late.load(Relaxed);
-        // Last, so that it is not below the ends.
-        let asked = self.asked.load(Relaxed);
-        let pending = asked - (answered + failed + timed_out + cancelled);
-        Requests { asked, answered, failed, timed_out, cancelled, pending, late }
+        let ended = answered + failed + timed_out + cancelled;
+        // Last, so that it is not below the ends. There are never 2^48 pending, so the difference modulo that is right.
+        let pending = (self.free.load(Relaxed) >> 16).wrapping_sub(ended) & u64::MAX >> 16;
+        Requests { asked: ended + pending, answered, failed, timed_out, cancelled, pending, late }
     }
 
+    /// The slot of an id. One of another table finds a word there that is not its own.
     #[inline]
     fn slot(&self, id: AskId) -> Option<&Slot<M>> {
-        let own = id.asker == self.asker;
-        self.slots.get(usize::from(id.slot)).filter(|_| own)
+        self.slots.get(usize::from(id.slot()))
     }
 }
 
 impl<M: Target> Slot<M> {
-    fn new() -> Self {
+    /// The slot of this number, in a table of `max`.
+    fn new(asker: SubsystemId, slot: u16, max: u16) -> Self {
+        let behind = if slot + 1 == max { NONE } else { slot + 1 };
         Slot {
-            word: AtomicU64::new(word(1, FREE)),
+            word: AtomicU64::new(u64::from(asker.0) << 18 | u64::from(slot) << 2),
             deadline: AtomicU64::new(0),
-            target: array::from_fn(|_| AtomicU64::new(0)),
+            target: [AtomicU64::new(behind.into()), AtomicU64::new(0)],
             kind: PhantomData,
         }
     }
 
-    /// For the one who took the slot from the free list; answers the generation.
+    /// For the one who has the slot and gives it back: the free slot behind it.
+    #[inline]
+    fn link(&self, next: u16) {
+        self.target[0].store(next.into(), Relaxed);
+    }
+
+    /// For the one who took the slot from the free list.
     #[inline(always)]
-    fn begin(&self, due: u64, target: M) -> u32 {
-        let generation = (self.word.load(Relaxed) >> 32) as u32;
+    fn begin(&self, due: u64, target: M) -> AskId {
+        let id = self.word.load(Relaxed) | PENDING;
         self.deadline.store(due, Relaxed);
         let [first, second] = target.into_words();
         self.target[0].store(first, Relaxed);
         self.target[1].store(second, Relaxed);
-        // Release pairs with the Acquire of `pending` and `end`: deadline and target are there.
-        self.word.store(word(generation, PENDING), Release);
-        generation
+        // Release pairs with the Acquire of `pending` and `end`: deadline and target are there. SeqCst for `Asks::begin`.
+        self.word.swap(id, SeqCst);
+        AskId(id)
     }
 
-    /// The generation and deadline of a pending request. They belong together for whoever then ends that generation.
-    fn pending(&self) -> Option<(u32, u64)> {
-        let word = self.word.load(Acquire);
-        (word as u32 as u64 == PENDING).then(|| ((word >> 32) as u32, self.deadline.load(Relaxed)))
+    /// A pending request and its deadline. They belong together for whoever then ends that request.
+    fn pending(&self) -> Option<(AskId, u64)> {
+        // Acquire pairs with `begin`. SeqCst for `Asks::expire`.
+        let id = AskId::unpack(self.word.load(SeqCst))?;
+        Some((id, self.deadline.load(Relaxed)))
     }
 
     /// The step that answer, deadline and cancel compete for: whether the caller was first.
     #[inline]
-    fn end(&self, generation: u32) -> bool {
-        self.step(word(generation, PENDING), word(generation, ENDED))
+    fn end(&self, id: AskId) -> bool {
+        let ended = id.0 ^ PENDING ^ ENDED;
+        // Acquire pairs with the Release of `begin`. Release: the next step sees what was done before this one.
+        self.word.compare_exchange(id.0, ended, AcqRel, Relaxed).is_ok()
     }
 
+    /// For the one who claimed the outcome: a slot whose request ended is nobody else's, so that it takes no exchange.
     #[inline]
-    fn release(&self, generation: u32) -> bool {
-        let next = generation.checked_add(1).unwrap_or(1);
-        self.step(word(generation, ENDED), word(next, FREE))
+    fn release(&self, id: AskId) -> bool {
+        let is_ended = self.word.load(Relaxed) == id.0 ^ PENDING ^ ENDED;
+        if is_ended {
+            self.word.store((id.0 ^ PENDING).wrapping_add(GENERATION), Relaxed);
+        }
+        is_ended
     }
 
     /// For the one who ended it, whose step was an Acquire; `begin` writes again only after `release`, a step after that.
     #[inline]
     fn target(&self) -> M {
         M::from_words([self.target[0].load(Relaxed), self.target[1].load(Relaxed)])
-    }
-
-    #[inline]
-    fn step(&self, from: u64, to: u64) -> bool {
-        // Acquire pairs with the Release of `begin`. Release: the next step sees what was done before this one.
-        self.word.compare_exchange(from, to, AcqRel, Relaxed).is_ok()
     }
 }
 

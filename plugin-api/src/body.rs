@@ -202,6 +202,7 @@ pub trait Reply {
 impl<T: Serialize + HasSchema> Reply for T {
     const SCHEMA: Schema = schema_of::<T>();
 
+    #[inline]
     fn encode(&self, as_json: bool, scratch: &mut Vec<u8>) -> Result<u16> {
         if as_json {
             serde_json::to_writer(scratch, self)?;
@@ -230,26 +231,54 @@ impl<T: IntoBytes + Immutable> Reply for Pod<T> {
     }
 }
 
+#[inline]
 fn encode_postcard<T: Serialize + ?Sized>(value: &T, scratch: &mut Vec<u8>) -> Result<()> {
-    let bytes = std::mem::take(scratch);
-    *scratch = postcard::to_extend(value, bytes)?;
+    postcard::to_extend(value, Onto(scratch))?;
     Ok(())
 }
 
+/// Appends: postcard takes what it writes to by value.
+struct Onto<'b>(&'b mut Vec<u8>);
+
+impl Extend<u8> for Onto<'_> {
+    #[inline]
+    fn extend<I: IntoIterator<Item = u8>>(&mut self, bytes: I) {
+        self.0.extend(bytes);
+    }
+}
+
 /// Reads a typed body by what its flags say.
+#[inline]
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8], body_flags: u16) -> Result<T> {
     if is_json(body_flags) {
-        // An empty body from the edge reads as `null`, so that `()` and options need no body.
-        let json = if bytes.is_empty() { b"null" } else { bytes };
-        return serde_json::from_slice(json).map_err(|error| not_json::<T>(bytes, &error));
+        return decode_json(bytes);
     }
     if body_flags & flags::ENCODING == flags::RAW && !bytes.is_empty() {
-        return Err(Error::invalid(
-            "the body is raw bytes, but this route takes a typed one; send `&value`",
-        ));
+        return Err(not_typed());
     }
-    postcard::from_bytes(bytes)
-        .map_err(|error| Error::invalid(format!("the body does not decode: {error}")))
+    from_postcard(bytes)
+}
+
+#[inline]
+pub(crate) fn from_postcard<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    postcard::from_bytes(bytes).map_err(not_postcard)
+}
+
+#[inline(never)]
+fn decode_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    // An empty body from the edge reads as `null`, so that `()` and options need no body.
+    let json = if bytes.is_empty() { b"null" } else { bytes };
+    serde_json::from_slice(json).map_err(|error| not_json::<T>(bytes, &error))
+}
+
+#[cold]
+fn not_typed() -> Error {
+    Error::invalid("the body is raw bytes, but this route takes a typed one; send `&value`")
+}
+
+#[cold]
+fn not_postcard(error: postcard::Error) -> Error {
+    Error::invalid(format!("the body does not decode: {error}"))
 }
 
 #[cold]
@@ -274,8 +303,10 @@ pub(crate) fn short_name<T>() -> String {
 }
 
 /// Whether a body is to be read, and its request answered, as JSON.
+#[inline]
 pub(crate) fn is_json(body_flags: u16) -> bool {
-    body_flags & flags::ENCODING == flags::JSON || body_flags & flags::EDGE != 0
+    // No other encoding has its bit.
+    body_flags & (flags::JSON | flags::EDGE) != 0
 }
 
 #[cfg(test)]

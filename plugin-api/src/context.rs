@@ -4,7 +4,7 @@ use crate::{
     Address, Error, ErrorCode, Handled, Payload, Responder, Result, Sender,
     abi::{
         INLINE, RawBody,
-        call::{Ask as AskHow, Kept, Turn},
+        call::{Kept, Turn},
         flags,
     },
     body::Short,
@@ -136,8 +136,7 @@ impl Context {
         let (bytes, flags) = body.encoded(scratch)?;
         let kept = to.resolved(turn, paths)?;
         check_schema(&P::SCHEMA, kept.body())?;
-        let how = AskHow { within: 0, reply_to: &Kept::unresolved(), instead_of };
-        turn.ask(kept, flags | in_kind, bytes, how)
+        turn.pass_on(kept, flags | in_kind, bytes, instead_of)
     }
 
     /// Sends a message to a route of the subsystem's own after a delay: `ctx.after("1s", "retry/7", &())`.
@@ -231,24 +230,75 @@ impl<A: Address, P: Payload> Ask<'_, A, P> {
     ///
     /// # Errors
     /// As for [`Context::send`], `no_route` if there is no such route, and `busy` if `max_asks` requests are open.
+    // Always inlined, as are its parts: of a constant path the hash is then constant, too, and comparing takes no call.
+    #[inline(always)]
     pub fn reply_to(self, path: impl AsRef<str>) -> Result<()> {
         let Ask { context: Context { turn, paths, replies, scratch, .. }, to, body, within } = self;
-        let (bytes, flags) = body.encoded(scratch)?;
-        let kept = match to.kept(paths) {
-            Some(kept) if kept.is_current(turn) => kept,
-            _ => to.resolved(turn, paths)?,
-        };
-        check_schema(const { &P::SCHEMA }, kept.body())?;
         let path = path.as_ref();
-        let reply_to = match replies.find(path) {
-            Some(reply_to) if reply_to.is_current(turn) => reply_to,
-            _ => replies.resolve(turn, path)?,
+        let (short, flags) = match body.short() {
+            Some(short) => (short, flags::RAW),
+            None => match body.encoded(scratch)? {
+                (bytes, flags) if bytes.len() <= INLINE => (Short::new(bytes), flags),
+                (bytes, flags) => {
+                    let body = (const { &P::SCHEMA }, flags, bytes);
+                    return ask_long(turn, (paths, replies), to, body, within, path);
+                }
+            },
         };
-        if kept.reply() != reply_to.body() && kept.reply() != 0 && reply_to.body() != 0 {
-            return Err(other_reply(path, kept.reply(), reply_to.body()));
+        if let (Some(kept), Some(reply_to)) = (to.kept(paths), replies.find(path))
+            && kept.is_plain(turn)
+            && reply_to.is_plain(turn)
+            && fits(const { &P::SCHEMA }, kept.body())
+            && answers(kept, reply_to)
+        {
+            return turn.ask_short(kept, flags, &short, within, reply_to);
         }
-        turn.ask(kept, flags, bytes, AskHow { within, reply_to, instead_of: 0 })
+        ask_far(turn, (paths, replies), to, (const { &P::SCHEMA }, flags, short), within, path)
     }
+}
+
+/// Sends a request with a short body where something is not plain.
+#[inline(never)]
+fn ask_far(
+    turn: &mut Turn,
+    paths: (&mut Paths, &mut Paths),
+    to: impl Address,
+    (schema, flags, short): (&Schema, u16, Short),
+    within: u64,
+    path: &str,
+) -> Result<()> {
+    ask_long(turn, paths, to, (schema, flags, &short.bytes()[..short.len()]), within, path)
+}
+
+/// Sends any request.
+#[inline(never)]
+fn ask_long(
+    turn: &mut Turn,
+    (paths, replies): (&mut Paths, &mut Paths),
+    to: impl Address,
+    (schema, flags, bytes): (&Schema, u16, &[u8]),
+    within: u64,
+    path: &str,
+) -> Result<()> {
+    let kept = match to.kept(paths) {
+        Some(kept) if kept.is_current(turn) => kept,
+        _ => to.resolved(turn, paths)?,
+    };
+    check_schema(schema, kept.body())?;
+    let reply_to = match replies.find(path) {
+        Some(reply_to) if reply_to.is_current(turn) => reply_to,
+        _ => replies.resolve(turn, path)?,
+    };
+    if !answers(kept, reply_to) {
+        return Err(other_reply(path, kept.reply(), reply_to.body()));
+    }
+    turn.ask(kept, flags, bytes, within, reply_to)
+}
+
+/// Whether what a route answers with may go where this one takes outcomes.
+#[inline(always)]
+fn answers(kept: &Kept, reply_to: &Kept) -> bool {
+    kept.reply() == reply_to.body() || kept.reply() == 0 || reply_to.body() == 0
 }
 
 /// Sends a short body to a recipient that is not near.

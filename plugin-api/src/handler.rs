@@ -41,16 +41,11 @@ impl Run<'_> {
         {
             context.turn.begin(envelope);
             report.cursor(at);
-            let is_wanted = envelope.reply != 0;
-            if is_wanted {
-                (reply.wanted, reply.deferred) = (true, false);
-                reply.as_json = wants_json(envelope);
-            }
-            match handle(subsystem, context, Message::new(envelope, pool), reply) {
-                // Where nobody waits, a responder that was taken has nothing to answer either.
-                Ok(_) if !is_wanted => {}
-                result => {
-                    let result = result.and_then(|value| reply.put(value));
+            let result = handle(subsystem, context, Message::new(envelope, pool), reply);
+            if envelope.reply != 0 || result.is_err() {
+                let result = result.and_then(|value| reply.put(envelope, value));
+                let is_short = result.is_ok() && !reply.deferred;
+                if !(is_short && context.turn.reply(envelope, reply)) {
                     report.outcome(at, settle(context, envelope, result, reply));
                 }
             }
@@ -68,19 +63,17 @@ impl Run<'_> {
 pub(crate) struct ReplyBuffer {
     pub bytes: Vec<u8>,
     pub flags: u16,
-    /// Whether anybody waits for the reply; if not it is not encoded.
-    pub wanted: bool,
-    pub as_json: bool,
-    /// Whether the handler takes a responder, which answers in its place.
+    /// Whether the handler took a responder, which answers in its place; never where nobody waits.
     pub deferred: bool,
     /// Whether the handler was not reached: its arguments could not be made.
     pub unmade: bool,
 }
 
 impl ReplyBuffer {
-    fn put<R: Reply>(&mut self, reply: R) -> Result<()> {
+    #[inline]
+    fn put<R: Reply>(&mut self, message: &Envelope, reply: R) -> Result<()> {
         self.bytes.clear();
-        self.flags = reply.encode(self.as_json, &mut self.bytes)?;
+        self.flags = reply.encode(wants_json(message), &mut self.bytes)?;
         Ok(())
     }
 
@@ -164,7 +157,7 @@ macro_rules! handlers {
     (@arguments $message:ident, $reply:ident,) => {};
     (@arguments $message:ident, $reply:ident, $($argument:ident)+) => {
         if const { false $(|| $argument::REPLY.is_some())+ } {
-            $reply.deferred = true;
+            $reply.deferred = $message.is_request();
         }
         $(let $argument = $argument::from_message(&$message).map_err(|error| $reply.unmade(error))?;)*
     };

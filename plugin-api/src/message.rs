@@ -3,7 +3,7 @@
 use crate::{
     Error, ErrorCode, ErrorParts, Handled, Responder, Result,
     abi::{Envelope, INLINE, call::Pool, flags, link},
-    body::{Body, Pod, Raw, decode, is_json, pod_schema, schema_of, short_name},
+    body::{Body, Pod, Raw, decode, from_postcard, is_json, pod_schema, schema_of, short_name},
     responder,
     route::Schema,
 };
@@ -25,6 +25,12 @@ impl<'m> Message<'m> {
     #[inline(always)]
     pub(crate) fn new(envelope: &'m Envelope, pool: Pool) -> Self {
         Message { envelope, pool, next: Cell::new((0, 0)) }
+    }
+
+    /// Whether anybody waits for an answer.
+    #[inline(always)]
+    pub(crate) fn is_request(&self) -> bool {
+        self.envelope.reply != 0
     }
 
     /// Lengths of the parameters, then the parameters, then the body.
@@ -212,12 +218,25 @@ impl<T: DeserializeOwned + HasSchema> FromMessage for Outcome<T> {
     type Of<'m> = Outcome<T>;
     const BODY: Option<Schema> = Some(schema_of::<T>());
 
+    #[inline(always)]
     fn from_message<'m>(message: &Message<'m>) -> Result<Outcome<T>> {
-        Ok(Outcome(
-            outcome_error(message.envelope, message.body())
-                .and_then(|body| decode(body, message.envelope.flags)),
-        ))
+        const WHERE_AND_HOW: u16 = flags::PARAMETERS | flags::BLOCK | flags::ENCODING | flags::EDGE;
+        let Message { envelope, pool, .. } = *message;
+        let is_near = envelope.flags & WHERE_AND_HOW == flags::POSTCARD;
+        // `&` and not `&&`: one branch.
+        Ok(Outcome(if is_near & !is_error(envelope) & (envelope.length as usize <= INLINE) {
+            from_postcard(&envelope.inline[..envelope.length as usize])
+        } else {
+            far_outcome(envelope, pool)
+        }))
     }
+}
+
+/// An outcome that is more than a short reply.
+#[inline(never)]
+fn far_outcome<T: DeserializeOwned>(envelope: &Envelope, pool: Pool) -> Result<T> {
+    let body = Message::new(envelope, pool).body();
+    outcome_error(envelope, body).and_then(|body| decode(body, envelope.flags))
 }
 
 impl FromMessage for Outcome<Raw<'_>> {
@@ -232,18 +251,26 @@ impl FromMessage for Outcome<Raw<'_>> {
 ///
 /// # Errors
 /// The error that the outcome is instead.
+#[inline]
 pub fn outcome_error<'m>(envelope: &Envelope, body: &'m [u8]) -> Result<&'m [u8]> {
+    if is_error(envelope) { Err(error_of(envelope, body)) } else { Ok(body) }
+}
+
+#[inline(always)]
+fn is_error(outcome: &Envelope) -> bool {
+    outcome.stamp as u8 != 0
+}
+
+#[cold]
+fn error_of(envelope: &Envelope, body: &[u8]) -> Error {
     let [code, handled, ..] = envelope.stamp.to_le_bytes();
-    if code == 0 {
-        return Ok(body);
-    }
-    Err(ErrorParts {
+    ErrorParts {
         code: ErrorCode::from_number(code),
         text: String::from_utf8_lossy(body).into_owned(),
         handled: Handled::from_number(handled),
         retry_after: (envelope.deadline > 0).then(|| Duration::from_nanos(envelope.deadline)),
     }
-    .into())
+    .into()
 }
 
 impl<T> FromMessage for Responder<T>
@@ -263,7 +290,7 @@ where
 /// Whether a request came as JSON, so that its answer leaves as JSON.
 #[inline]
 pub(crate) fn wants_json(envelope: &Envelope) -> bool {
-    is_json(envelope.flags) || envelope.flags & flags::ANSWER_JSON != 0
+    is_json(envelope.flags) | (envelope.flags & flags::ANSWER_JSON != 0)
 }
 
 fn percent_decoded(text: &str) -> Result<Cow<'_, str>> {

@@ -39,7 +39,7 @@ impl Paths {
     }
 
     /// What was kept of a path.
-    #[inline]
+    #[inline(always)]
     pub fn find(&self, path: &str) -> Option<&Kept> {
         let place = &self.places.as_ref()?[place_of(hash(path.as_bytes()))];
         place.kept.as_ref().filter(|_| place.path == path)
@@ -93,13 +93,14 @@ fn no_places() -> Box<[Place; PLACES]> {
     Box::new(std::array::from_fn(|_| Place::default()))
 }
 
-#[inline]
+#[inline(always)]
 fn place_of(hash: u64) -> usize {
     (hash >> 57) as usize
 }
 
 /// Eight bytes at a time. What collides is looked up by the host instead, so nothing is won by making it so.
-#[inline]
+// Always inlined, so that the hash of a constant path is constant.
+#[inline(always)]
 fn hash(path: &[u8]) -> u64 {
     const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
     let mix = |hash: u64, word: [u8; 8]| {

@@ -118,7 +118,7 @@ impl Runtime {
         for message in outbox.messages().iter().skip(keep) {
             self.pool.release(&Message(*message));
             // A request that was only forwarded is its asker's: it ends by itself.
-            if let Some(id) = AskId::unpack(message.reply).filter(|id| id.asker == sender) {
+            if let Some(id) = AskId::unpack(message.reply).filter(|id| id.asker() == sender) {
                 self.withdraw_request(id);
             }
         }
@@ -200,6 +200,8 @@ impl Host for Runtime {
         self.enqueue_now(slot, Message::from_envelope(message))
     }
 
+    // Always inlined, as `send`.
+    #[inline(always)]
     fn ask(
         &self,
         turn: &mut Turn,
@@ -348,6 +350,7 @@ impl Host for Runtime {
 
 impl Runtime {
     /// Sends a request. If it does not go, its content stays the caller's.
+    #[inline(always)]
     fn send_request(
         &self,
         turn: &mut Turn,
@@ -355,39 +358,67 @@ impl Runtime {
         message: &mut Envelope,
         how: AskSpec<'_>,
     ) -> Result<()> {
-        let slot = self.slot_of(message.sender).ok_or_else(never_resolved)?;
-        let begun = match how.instead_of {
-            0 => {
-                message.deadline = self.deadline(turn.now, how.within, message.deadline);
-                let template = self.template(turn.caller, &how)?;
-                Some(self.begin_request(self.slot(turn.caller), message.deadline, template)?)
-            }
-            _ => None,
+        let to = self.slot_of(message.sender).ok_or_else(never_resolved)?;
+        if how.instead_of != 0 {
+            message.reply = how.instead_of;
+            return self.pass_on(turn, outbox, message, to);
+        }
+        message.deadline = self.deadline(turn.now, how.within, message.deadline);
+        let template = match how.prefix {
+            [] => Template::route(how.route),
+            prefix => self.template(turn.caller, how.route, how.parameters, prefix)?,
         };
-        message.reply = begun.map_or(how.instead_of, |id| id.pack());
-        if !slot.is_direct() {
-            if outbox.is_full() {
-                Runtime::publish(self, turn.caller, outbox);
-            }
-            outbox.push(*message);
+        let id = self.begin_request(self.slot(turn.caller), message.deadline, template)?;
+        message.reply = id.pack();
+        if !to.is_direct() {
+            self.post(turn.caller, outbox, message);
             return Ok(());
         }
         (message.sender, message.stamp) = (turn.caller.0.into(), 0);
-        let sent = self.try_enqueue(slot, Message::from_envelope(message));
-        sent.inspect_err(|_| begun.into_iter().for_each(|id| self.withdraw_request(id)))
+        let sent = self.try_enqueue(to, Message::from_envelope(message));
+        sent.inspect_err(|_| self.withdraw_request(id))
+    }
+
+    /// Sends a request that somebody else began. If it does not go, its content stays the caller's.
+    #[inline(never)]
+    fn pass_on(
+        &self,
+        turn: &Turn,
+        outbox: &mut OutboxBuffer,
+        message: &mut Envelope,
+        to: &Slot,
+    ) -> Result<()> {
+        if !to.is_direct() {
+            self.post(turn.caller, outbox, message);
+            return Ok(());
+        }
+        (message.sender, message.stamp) = (turn.caller.0.into(), 0);
+        self.try_enqueue(to, Message::from_envelope(message))
+    }
+
+    /// Puts a request into the outbox.
+    #[inline(never)]
+    fn post(&self, caller: SubsystemId, outbox: &mut OutboxBuffer, message: &Envelope) {
+        if outbox.is_full() {
+            Runtime::publish(self, caller, outbox);
+        }
+        outbox.push(*message);
     }
 
     /// Where the outcome of a request goes: a route of the asker's own, with the parameters for it.
-    #[inline(always)]
-    fn template(&self, asker: SubsystemId, how: &AskSpec<'_>) -> Result<Template> {
-        if how.prefix.is_empty() {
-            return Ok(Template::route(how.route));
-        }
+    #[inline(never)]
+    fn template(
+        &self,
+        asker: SubsystemId,
+        route: u16,
+        parameters: u16,
+        prefix: &[u8],
+    ) -> Result<Template> {
         let mut content = Message(Envelope::EMPTY);
         self.pool
-            .fill_block(&mut content, asker, how.prefix, &[])
+            .fill_block(&mut content, asker, prefix, &[])
             .map_err(|error| pool_error(error, "the request"))?;
-        Ok(Template::with_parameters(how.route, how.parameters, &content))
+        Ok(Template::with_parameters(route, parameters, &content))
     }
 
     /// Keeps the last failure for `status`; one that nobody waits for is logged as well.

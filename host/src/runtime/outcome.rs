@@ -55,36 +55,43 @@ impl Runtime {
 
     /// Sends answers on their way, each to the request that it names; those to one asker go together.
     pub(super) fn deliver_replies(&self, replies: &mut [Message]) {
-        let (mut asker, mut run) = (SubsystemId::OPERATOR, 0..0);
+        let (mut asker, mut first, mut end) = (self.slot(SubsystemId::OPERATOR), 0, 0);
         for index in 0..replies.len() {
+            let Some(id) = self.ask_id(replies[index].reply) else {
+                self.pool.release(&replies[index]);
+                continue;
+            };
+            if id.asker() != asker.id {
+                self.deliver_run(asker, &replies[first..end]);
+                (asker, first, end) = (self.slot(id.asker()), index, index);
+            }
             let outcome = &mut replies[index];
             let how = if has_error(outcome) { End::Failed } else { End::Answered };
-            let Some((id, template)) = self.end_ask(outcome.reply, how) else {
+            let Some(template) = asker.asks.end(id, how) else {
                 self.pool.release(outcome);
                 continue;
             };
-            if template.waiter().is_some() || template.parameters().is_some() {
-                self.deliver(id, template, *outcome);
+            let Some(route) = template.plain() else {
+                self.deliver(id, template, outcome);
                 continue;
+            };
+            outcome.route = route;
+            if end != index {
+                self.deliver_run(asker, &replies[first..end]);
+                first = index;
             }
-            outcome.route = template.number();
-            if run.end != index || asker != id.asker {
-                self.deliver_run(asker, &replies[run]);
-                (asker, run) = (id.asker, index..index);
-            }
-            run.end = index + 1;
+            end = index + 1;
         }
-        self.deliver_run(asker, &replies[run]);
+        self.deliver_run(asker, &replies[first..end]);
     }
 
-    fn deliver_run(&self, asker: SubsystemId, outcomes: &[Message]) {
+    fn deliver_run(&self, asker: &Slot, outcomes: &[Message]) {
         if outcomes.is_empty() {
             return;
         }
-        let slot = self.slot(asker);
-        let (wake, delivered) = slot.queue.deliver_many(outcomes);
+        let (wake, delivered) = asker.queue.deliver_many(outcomes);
         assert_eq!(delivered, outcomes.len(), "{LANE_HAS_ROOM}");
-        self.wake(asker, wake);
+        self.wake(asker.id, wake);
     }
 
     /// Lets the answers of a batch go, each for the request that it names; with an error it comes in place of all.
@@ -114,17 +121,19 @@ impl Runtime {
         *reply = Message(Envelope { reply: reply.reply, ..self.error_outcome(owner, error).0 });
     }
 
-    /// The request that ends, with its template, for the first who ends it.
+    /// A request of a subsystem that there is.
     #[inline]
-    fn end_ask(&self, request: u64, how: End) -> Option<(AskId, Template)> {
-        let id = AskId::unpack(request).filter(|id| id.asker.index() < self.slots.len())?;
-        Some((id, self.slot(id.asker).asks.end(id, how)?))
+    fn ask_id(&self, request: u64) -> Option<AskId> {
+        AskId::unpack(request).filter(|id| id.asker().index() < self.slots.len())
     }
 
     /// Ends a request with an outcome. Of several who try only the first does; the others' outcomes are dropped.
     pub(super) fn end_request(&self, request: u64, how: End, outcome: Message) {
-        match self.end_ask(request, how) {
-            Some((id, template)) => self.deliver(id, template, outcome),
+        let ended = self
+            .ask_id(request)
+            .and_then(|id| Some((id, self.slot(id.asker()).asks.end(id, how)?)));
+        match ended {
+            Some((id, template)) => self.deliver(id, template, &outcome),
             None => self.pool.release(&outcome),
         }
     }
@@ -155,19 +164,19 @@ impl Runtime {
 
     /// Brings an outcome to where its template says. The slot of the request is free once it was claimed there.
     #[inline(never)]
-    pub(super) fn deliver(&self, id: AskId, template: Template, outcome: Message) {
-        let slot = self.slot(id.asker);
+    pub(super) fn deliver(&self, id: AskId, template: Template, outcome: &Message) {
+        let slot = self.slot(id.asker());
         let outcome = match template.waiter() {
-            Some((_, token)) if id.asker == SubsystemId::OPERATOR => {
+            Some((_, token)) if id.asker() == SubsystemId::OPERATOR => {
                 slot.asks.release(id);
-                return self.finish_waiting(token, outcome);
+                return self.finish_waiting(token, *outcome);
             }
             Some((incarnation, token)) => {
                 let outcome = Message(Envelope { reply: id.pack(), ..outcome.0 });
                 let pushed = slot.completions.push(incarnation, token, outcome);
                 return pushed.unwrap_or_else(|outcome| self.take_back(&outcome));
             }
-            None => self.addressed(&template, outcome, id.asker),
+            None => self.addressed(&template, *outcome, id.asker()),
         };
         let outcome = Message(Envelope { reply: id.pack(), ..outcome.0 });
         let wake = slot.queue.deliver(outcome).expect(LANE_HAS_ROOM);
@@ -183,7 +192,7 @@ impl Runtime {
     /// Frees the slot of a request whose outcome was claimed.
     pub(super) fn release_request(&self, request: u64) {
         if let Some(id) = AskId::unpack(request) {
-            self.slot(id.asker).asks.release(id);
+            self.slot(id.asker()).asks.release(id);
         }
     }
 

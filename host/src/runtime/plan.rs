@@ -80,7 +80,7 @@ impl Runtime {
         let overdue = |id, template| {
             let text = "no answer came before the deadline";
             let error = Error::new(ErrorCode::Deadline, text).handled(Handled::Unknown);
-            self.deliver(id, template, self.error_outcome(slot.id, &error));
+            self.deliver(id, template, &self.error_outcome(slot.id, &error));
         };
         let asks = slot.asks.expire(now, &mut { overdue });
         self.plan_for(slot, timers.min(asks));

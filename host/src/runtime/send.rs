@@ -191,7 +191,7 @@ impl Runtime {
     }
 
     /// Begins a request whose outcome goes to `template`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn begin_request(
         &self,
         asker: &Slot,
@@ -199,7 +199,7 @@ impl Runtime {
         template: Template,
     ) -> Result<AskId> {
         let Ok(begun) = asker.asks.begin(deadline, template) else {
-            return Err(self.too_many_requests(asker, &template));
+            return Err(self.too_many_requests(asker, template));
         };
         self.plan_for(asker, deadline);
         Ok(begun)
@@ -207,7 +207,7 @@ impl Runtime {
 
     /// A request could not begin: its template ends.
     #[cold]
-    fn too_many_requests(&self, asker: &Slot, template: &Template) -> Error {
+    fn too_many_requests(&self, asker: &Slot, template: Template) -> Error {
         self.end_template(template);
         let name = &asker.name;
         let text = format!("`{name}` has as many open requests as its `max_asks` allows");
@@ -217,18 +217,20 @@ impl Runtime {
     }
 
     /// Takes back a request that could not be sent: its sender was told at once.
+    #[cold]
     pub(super) fn withdraw_request(&self, id: AskId) {
-        if let Some(template) = self.slot(id.asker).asks.end(id, End::Cancelled) {
-            self.end_template(&template);
-            self.slot(id.asker).asks.release(id);
+        if let Some(template) = self.slot(id.asker()).asks.end(id, End::Cancelled) {
+            self.end_template(template);
+            self.slot(id.asker()).asks.release(id);
         }
     }
 
-    fn end_template(&self, template: &Template) {
+    fn end_template(&self, template: Template) {
         template.parameters().into_iter().for_each(|content| self.pool.release(&content));
     }
 
     /// The absolute deadline of a request: `within` from `now`, or the default, and no later than what was inherited.
+    #[inline]
     pub(super) fn deadline(&self, now: u64, within: u64, inherited: u64) -> u64 {
         let own = now.saturating_add(if within == 0 { self.ask_deadline } else { within });
         if inherited == 0 { own } else { own.min(inherited) }

@@ -42,6 +42,12 @@ impl Template {
         (self.number() == OUTSIDE).then_some(((self.word >> 32) as u32, self.token))
     }
 
+    /// The number of the route, if it is one without parameters.
+    #[inline]
+    pub fn plain(&self) -> Option<u16> {
+        (self.word < u64::from(OUTSIDE)).then_some(self.word as u16)
+    }
+
     /// The number of the route.
     #[inline]
     pub fn number(&self) -> u16 {

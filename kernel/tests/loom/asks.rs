@@ -55,3 +55,27 @@ fn late_answer_against_next_request() {
         assert_eq!(late.join().unwrap().xor(cancelled), Some(1));
     });
 }
+
+#[test]
+fn take_against_take_and_give() {
+    explore("take_against_take_and_give", Some(3), || {
+        let asks = Arc::new(Asks::new(SubsystemId(1), 2));
+        let other = asks.clone();
+        let other = thread::spawn(move || {
+            let first = other.begin(0, 1).unwrap();
+            let second = other.begin(0, 2).ok();
+            assert_eq!(other.end(first, End::Answered), Some(1));
+            assert!(other.release(first));
+            second
+        });
+        let own = asks.begin(0, 3).ok();
+        let second = other.join().unwrap();
+        // What is free by now is taken once and no more, and the list has lost nothing.
+        let last = asks.begin(0, 4).ok();
+        assert_eq!([own, second, last].iter().flatten().count(), 2);
+        assert!(asks.begin(0, 5).is_err());
+        for (id, target) in [(own, 3), (second, 2), (last, 4)] {
+            id.into_iter().for_each(|id| assert_eq!(asks.end(id, End::Failed), Some(target)));
+        }
+    });
+}

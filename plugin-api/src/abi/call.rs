@@ -1,7 +1,7 @@
 //! The plugin's side of one call: the batch it got, and what it sends while it runs.
 
 use super::*;
-use crate::{Error, ErrorCode, Result, body::Short};
+use crate::{Error, ErrorCode, Result, body::Short, handler::ReplyBuffer};
 use std::{
     cell::{Cell, RefCell},
     mem::MaybeUninit,
@@ -283,45 +283,66 @@ impl Turn {
         Ok(())
     }
 
-    /// Sends a request to a recipient that is current.
-    #[inline]
+    /// Sends a request with a short body; recipient and route [are plain](Kept::is_plain).
+    #[inline(always)]
+    pub fn ask_short(
+        &mut self,
+        recipient: &Kept,
+        body_flags: u16,
+        body: &Short,
+        within: u64,
+        reply_to: &Kept,
+    ) -> Result<()> {
+        let mut message = MaybeUninit::uninit();
+        // SAFETY: `write` writes every field.
+        let message = unsafe { self.write(message.as_mut_ptr(), body_flags, recipient, body) };
+        message.reply = u64::from(reply_to.route.get()) << 1;
+        self.ask_now(message, within, ptr::null())
+    }
+
+    /// Sends a request to a recipient that is current. The outcome comes to `reply_to`, a route of one's own.
     pub fn ask(
         &mut self,
         recipient: &Kept,
         body_flags: u16,
         body: &[u8],
-        how: Ask<'_>,
+        within: u64,
+        reply_to: &Kept,
     ) -> Result<()> {
-        if recipient.parameters.get() != 0 || body.len() > INLINE {
-            let message = self.message(recipient, body_flags, body)?;
-            return self.ask_for(message, how);
-        }
-        let mut message = Envelope::EMPTY;
-        // SAFETY: the envelope is ours.
-        unsafe { self.write(&mut message, body_flags, recipient, &Short::new(body)) };
-        self.ask_for(message, how)
+        let mut message = self.message(recipient, body_flags, body)?;
+        let prefix = reply_to.prefix.borrow();
+        let parameters = u32::from(reply_to.parameters.get()) | (prefix.len() as u32) << 4;
+        let to = u32::from(reply_to.route.get()) | parameters << 16;
+        message.reply = u64::from(to) << 1;
+        self.ask_now(&mut message, within, prefix.as_ptr())
     }
 
-    fn ask_for(&mut self, mut message: Envelope, how: Ask<'_>) -> Result<()> {
-        let prefix = how.reply_to.prefix.borrow();
-        let how = RawAsk {
-            within: how.within,
-            instead_of: how.instead_of,
-            prefix: prefix.as_slice().into(),
-            route: how.reply_to.route.get(),
-            parameters: how.reply_to.parameters.get(),
-            reserved: 0,
-        };
+    /// Sends a request to a recipient that is current. The outcome goes to whoever waits for `request`.
+    pub fn pass_on(
+        &mut self,
+        recipient: &Kept,
+        body_flags: u16,
+        body: &[u8],
+        request: u64,
+    ) -> Result<()> {
+        let mut message = self.message(recipient, body_flags, body)?;
+        message.reply = request;
+        self.ask_now(&mut message, 0, ptr::null())
+    }
+
+    #[inline(always)]
+    fn ask_now(&mut self, message: &mut Envelope, within: u64, prefix: *const u8) -> Result<()> {
         // SAFETY: the turn is of this call, and so is the room for an error; message and parameters outlive it.
         let status = unsafe {
-            self.link.calls.ask()(self.link.host, self.raw(), &mut message, &how, self.error)
+            self.link.calls.ask()(self.link.host, self.raw(), message, within, prefix, self.error)
         };
         if status == 0 { Ok(()) } else { Err(self.failure(status)) }
     }
 
-    /// Answers a request with a short body at the end of the batch; `false` where there is no room left.
+    /// Answers a request with a short reply at the end of the batch; `false` where there is no room left.
     #[inline]
-    pub fn reply(&mut self, request: u64, body_flags: u16, body: &[u8]) -> bool {
+    pub fn reply(&mut self, request: &Envelope, reply: &ReplyBuffer) -> bool {
+        let body = &*reply.bytes;
         // SAFETY: the box is host memory, envelopes all of it, that only this thread touches while the entry point runs.
         unsafe {
             let replies = self.call().replies;
@@ -331,12 +352,14 @@ impl Turn {
             }
             let message = &mut *next;
             *message = Envelope {
-                flags: flags::OUTCOME | body_flags,
+                flags: flags::OUTCOME | reply.flags,
                 length: body.len() as u32,
-                reply: request,
+                reply: request.reply,
                 ..Envelope::EMPTY
             };
-            message.inline[..body.len()].copy_from_slice(body);
+            if !body.is_empty() {
+                message.inline[..body.len()].copy_from_slice(body);
+            }
             (*replies).next = next.add(1);
         }
         true
@@ -362,14 +385,6 @@ impl Pool {
         // the batch until it ends.
         unsafe { message.content((*self.0).pool) }
     }
-}
-
-/// How a request is asked.
-pub(crate) struct Ask<'a> {
-    pub within: u64,
-    /// A route of one's own.
-    pub reply_to: &'a Kept,
-    pub instead_of: u64,
 }
 
 fn too_large(length: usize) -> Error {
@@ -443,6 +458,13 @@ impl Kept {
         self.near_direct.get() == turn.version
     }
 
+    /// Whether it is one or the other, so that [`Turn::ask_short`] will do.
+    #[inline(always)]
+    pub fn is_plain(&self, turn: &Turn) -> bool {
+        // One of them is 0.
+        self.near.get() | self.near_direct.get() == turn.version
+    }
+
     #[inline]
     pub fn is_current(&self, turn: &Turn) -> bool {
         self.version.get() == turn.version
@@ -455,6 +477,7 @@ impl Kept {
     }
 
     /// The schema of the reply; 0 promises nothing.
+    #[inline]
     pub fn reply(&self) -> u64 {
         self.reply.get()
     }

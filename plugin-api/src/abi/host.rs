@@ -727,17 +727,26 @@ unsafe extern "C" fn ask<H: Host>(
     host: *const c_void,
     turn: *mut c_void,
     message: *mut Envelope,
-    how: *const RawAsk,
+    within: u64,
+    prefix: *const u8,
     error: *mut RawError,
 ) -> u32 {
     guard(error, || {
-        // SAFETY: the plugin passes its link's host, its turn, a message that is ours for the call, and how it asks.
-        unsafe {
-            let frame = frame_of::<H>(turn);
-            let RawAsk { within, instead_of, prefix, route, parameters, .. } = *how;
-            let how = AskSpec { within, instead_of, route, parameters, prefix: prefix.get() };
-            host_of::<H>(host).ask(frame.turn, frame.outbox, &mut *message, how)
-        }
+        // SAFETY: the plugin passes its link's host, its turn, and a message that is ours for the call.
+        let (host, frame, message) =
+            unsafe { (host_of::<H>(host), frame_of::<H>(turn), &mut *message) };
+        let (instead_of, to) = match message.reply {
+            request if request & 1 == 1 => (request, 0),
+            new => (0, (new >> 1) as u32),
+        };
+        let prefix = match to >> 20 {
+            0 => &[],
+            // SAFETY: the plugin passes that many bytes, valid for the call.
+            length => unsafe { slice::from_raw_parts(prefix, length as usize) },
+        };
+        let (route, parameters) = (to as u16, (to >> 16) as u16 & flags::PARAMETERS);
+        let how = AskSpec { within, instead_of, route, parameters, prefix };
+        host.ask(frame.turn, frame.outbox, message, how)
     })
 }
 

@@ -103,6 +103,9 @@ pub const INLINE: usize = 24;
 /// In an outcome `stamp` holds code and handled, and `deadline` the time until a retry is worth it.
 /// In an outbox `sender` holds the recipient and `stamp` the [mark](Envelope::mark) of the message whose handler sent it, until the host
 /// writes the sender over the one and clears the other.
+/// A request on its way to the host has in `reply` the request that the answer goes to, whose lowest bit is 1. To begin a
+/// new one, it has from bit 1 where the outcome goes: the asker's own route (16 bits), its parameters (4), and the bytes
+/// that they take as they are encoded (12).
 // Aligned, so that each is one line of a cache and not parts of two, and so that copying many takes the same instructions
 // wherever they lie.
 #[repr(C, align(64))]
@@ -269,24 +272,6 @@ pub struct RawBody {
     pub reserved: u32,
     /// For an answer that is an error: nanoseconds until a retry is worth it.
     pub retry_after: u64,
-}
-
-/// How a request is asked.
-#[repr(C)]
-#[derive(StableAbi, Copy, Clone)]
-pub struct RawAsk {
-    /// The deadline in nanoseconds from now; 0 is the host's default.
-    pub within: u64,
-    /// The request that the answer goes to; 0 begins a new one.
-    pub instead_of: u64,
-    /// The encoded parameters of the route to which the outcome of a new request comes.
-    pub prefix: Bytes,
-    /// The number of that route, a subsystem's own.
-    pub route: u16,
-    /// How many parameters it has.
-    pub parameters: u16,
-    /// Zero.
-    pub reserved: u32,
 }
 
 /// A block that the host lends until the message that names it is sent.
@@ -544,11 +529,14 @@ pub struct HostCalls {
         error: *mut RawError,
     ) -> u32,
     /// Sends a request: a message as for `send`, which the host gives its number and deadline, by the outbox or at once.
+    /// `within` is the deadline in nanoseconds from now, 0 the host's default; at `prefix` lie the encoded parameters of
+    /// the route where the outcome goes, if it has any.
     pub ask: unsafe extern "C" fn(
         host: *const c_void,
         turn: *mut c_void,
         message: *mut Envelope,
-        how: *const RawAsk,
+        within: u64,
+        prefix: *const u8,
         error: *mut RawError,
     ) -> u32,
     /// Sends a message to a route of the subsystem's own after `delay` nanoseconds.

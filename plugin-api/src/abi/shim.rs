@@ -296,7 +296,7 @@ fn handle_batch<S: Subsystem>(guest: &mut Guest<S>) {
     report.cursor(ran);
 }
 
-/// Answers, unless a responder will, and gives the code of the outcome.
+/// Answers what takes more than a place among the short replies, unless a responder will, and gives the code of the outcome.
 #[inline(never)]
 pub(crate) fn settle(
     context: &mut Context,
@@ -310,10 +310,9 @@ pub(crate) fn settle(
     let code = result.as_ref().map_or_else(|error| error.code as u8, |()| 0);
     match result {
         Ok(()) if reply.deferred => {}
-        Ok(()) if context.turn.reply(envelope.reply, reply.flags, &reply.bytes) => {}
         result => answer(context, envelope, result, reply),
     }
-    (reply.wanted, reply.unmade) = (false, false);
+    (reply.deferred, reply.unmade) = (false, false);
     code
 }
 

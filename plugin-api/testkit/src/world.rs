@@ -276,7 +276,8 @@ impl State {
     pub fn answer(&mut self, request: u64, answer: Answer, by: SubsystemId) {
         let Some(id) = AskId::unpack(request) else { return };
         let how = if answer.is_ok() { End::Answered } else { End::Failed };
-        let asks = if id.asker == SubsystemId::OPERATOR { &self.asked_by_test } else { &self.own };
+        let asks =
+            if id.asker() == SubsystemId::OPERATOR { &self.asked_by_test } else { &self.own };
         if asks.end(id, how).is_some() {
             self.deliver(id, answer, by);
         }
@@ -302,7 +303,7 @@ impl State {
     fn deliver(&mut self, id: AskId, answer: Answer, by: SubsystemId) {
         let request = id.pack();
         self.taken.remove(&request);
-        if id.asker == SubsystemId::OPERATOR {
+        if id.asker() == SubsystemId::OPERATOR {
             self.asked_by_test.release(id);
             self.answers.entry(request).and_modify(|slot| *slot = Some(answer));
             return;
@@ -337,7 +338,7 @@ impl State {
 
     /// Ends requests that nobody will deliver an outcome for.
     pub fn cancel(&mut self, request: u64) {
-        let Some(id) = AskId::unpack(request).filter(|id| id.asker == self.directory.subject)
+        let Some(id) = AskId::unpack(request).filter(|id| id.asker() == self.directory.subject)
         else {
             return;
         };
