@@ -13,8 +13,9 @@
 //! ```
 //!
 //! **The sleep handshake.** A sender reserves, publishes, then loads the run state; a holder that leaves stores IDLE,
-//! then loads the *reserved* tails and the bits. All four are SeqCst, so at least one of the two sees the other: either
-//! the sender finds IDLE and makes the subsystem ready, or the holder finds the reservation and takes it back.
+//! then loads the *reserved* tail and the bits, one of which says that a lane has something. All are SeqCst, so at least
+//! one of the two sees the other: either the sender finds IDLE and makes the subsystem ready, or the holder finds the
+//! reservation or the bit and takes it back.
 
 use crate::{
     ring::Ring,
@@ -123,6 +124,8 @@ pub const STOP: u32 = 1;
 pub const SAVE: u32 = 1 << 1;
 /// A system bit: ask for the health.
 pub const HEALTH: u32 = 1 << 2;
+/// Beside the system bits: a lane has something. So one word tells of all that is rare.
+const LANES: u32 = 1 << 31;
 
 const IDLE: u32 = 0;
 const READY: u32 = 1;
@@ -144,13 +147,14 @@ pub struct Queue<M> {
     messages: Ring<M>,
     outcomes: Ring<M>,
     timers: Ring<M>,
-    policy: Policy,
 }
 
 #[derive(Debug)]
 struct Run {
     state: AtomicU32,
     bits: AtomicU32,
+    // Here because senders ask for it beside the state.
+    policy: Policy,
 }
 
 #[derive(Debug)]
@@ -168,7 +172,11 @@ impl<M> Queue<M> {
     pub fn new(limits: Limits) -> Self {
         let Limits { policy, capacity, batch, outcomes, timers } = limits;
         Queue {
-            run: CachePadded::new(Run { state: AtomicU32::new(IDLE), bits: AtomicU32::new(0) }),
+            run: CachePadded::new(Run {
+                state: AtomicU32::new(IDLE),
+                bits: AtomicU32::new(0),
+                policy,
+            }),
             drops: CachePadded::new(DropCounters {
                 oldest: AtomicU64::new(0),
                 newest: AtomicU64::new(0),
@@ -176,7 +184,6 @@ impl<M> Queue<M> {
             messages: Ring::new(capacity, batch),
             outcomes: Ring::new(outcomes.max(1), batch),
             timers: Ring::new(timers.max(1), batch),
-            policy,
         }
     }
 
@@ -187,7 +194,7 @@ impl<M> Queue<M> {
     /// its slot was released before the outcome was claimed.
     pub fn deliver(&self, outcome: M) -> Result<Wake, Full<M>> {
         self.outcomes.try_push(outcome).map_err(Full)?;
-        Ok(self.wake())
+        Ok(self.raise(LANES))
     }
 
     /// Puts the message of a timer that is due on its way.
@@ -196,7 +203,7 @@ impl<M> Queue<M> {
     /// The message comes back when as many wait already; the timer should stay due.
     pub fn ring_timer(&self, message: M) -> Result<Wake, Full<M>> {
         self.timers.try_push(message).map_err(Full)?;
-        Ok(self.wake())
+        Ok(self.raise(LANES))
     }
 
     /// Raises system bits, which the holder takes before its next batch.
@@ -208,14 +215,17 @@ impl<M> Queue<M> {
 
     /// The bits raised since they were last taken; for the holder.
     #[must_use = "bits that were taken are gone"]
-    #[inline]
     pub fn take_bits(&self) -> u32 {
-        // A plain load first: there is nearly never a bit, and this is asked once a batch.
-        if self.run.bits.load(Relaxed) == 0 {
-            return 0;
-        }
         // Acquire pairs with `raise`, so that what was written before a bit is seen behind it.
-        self.run.bits.swap(0, AcqRel)
+        self.run.bits.fetch_and(LANES, AcqRel) & !LANES
+    }
+
+    /// Whether a bit is raised or a lane has something: one load for all that is rare, before the queue is claimed from.
+    ///
+    /// For the holder, whose `leave` answers `More` if it looked too early.
+    #[inline]
+    pub fn has_more_than_messages(&self) -> bool {
+        self.run.bits.load(Relaxed) != 0
     }
 
     /// Moves up to `max` messages of a lane into `out`, and answers how many; for the holder.
@@ -223,7 +233,22 @@ impl<M> Queue<M> {
     /// The slots are free before it returns. Allocates only if `out` lacks the capacity.
     #[inline]
     pub fn claim(&self, lane: Lane, max: usize, out: &mut Vec<M>) -> usize {
-        self.lane(lane).claim(max, out)
+        match lane {
+            Lane::Queue => self.messages.claim(max, out),
+            Lane::Outcomes => self.claim_lane(&self.outcomes, max, out),
+            Lane::Timers => self.claim_lane(&self.timers, max, out),
+        }
+    }
+
+    fn claim_lane(&self, lane: &Ring<M>, max: usize, out: &mut Vec<M>) -> usize {
+        // Before the look: what comes after it raises the bit anew. Acquire pairs with `raise`, so that what came before
+        // the bit is seen.
+        self.run.bits.fetch_and(!LANES, AcqRel);
+        let claimed = lane.claim(max, out);
+        if !(self.outcomes.is_empty() && self.timers.is_empty()) {
+            self.run.bits.fetch_or(LANES, SeqCst);
+        }
+        claimed
     }
 
     /// How many messages wait in the queue itself, lanes not counted; never above the capacity.
@@ -238,19 +263,16 @@ impl<M> Queue<M> {
 
     /// What it does when it is full.
     pub fn policy(&self) -> Policy {
-        self.policy
+        self.run.policy
     }
 
     /// Whether nothing waits and nothing is even reserved: no message, outcome, timer or bit.
     ///
-    /// The second access of a holder in the sleep handshake: the tails and the bits are loaded SeqCst, while a stale
+    /// The second access of a holder in the sleep handshake: the tail and the bits are loaded SeqCst, while a stale
     /// head can only make it look busier than it is.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.messages.is_empty()
-            && self.outcomes.is_empty()
-            && self.timers.is_empty()
-            && self.run.bits.load(SeqCst) == 0
+        self.messages.is_empty() && self.run.bits.load(SeqCst) == 0
     }
 
     /// The drops so far.
@@ -269,15 +291,6 @@ impl<M> Queue<M> {
     pub(crate) fn claimed(&self) -> u64 {
         self.messages.claimed()
     }
-
-    #[inline]
-    fn lane(&self, lane: Lane) -> &Ring<M> {
-        match lane {
-            Lane::Outcomes => &self.outcomes,
-            Lane::Timers => &self.timers,
-            Lane::Queue => &self.messages,
-        }
-    }
 }
 
 impl<M: Copy> Queue<M> {
@@ -289,7 +302,7 @@ impl<M: Copy> Queue<M> {
     /// The message comes back when the queue is full and the policy is `Reject` or `Block`.
     #[inline]
     pub fn send(&self, message: M, dropped: &mut impl FnMut(M, Dropped)) -> Result<Wake, Full<M>> {
-        match self.policy {
+        match self.run.policy {
             Policy::DropOldest => {
                 let mut evicted = |oldest| self.drop_oldest(oldest, dropped);
                 self.messages.push_evicting(message, &mut evicted);
@@ -317,7 +330,7 @@ impl<M: Copy> Queue<M> {
     ///
     /// Fewer than all only under `Reject` and `Block`: `messages[accepted..]` stay the caller's.
     pub fn send_many(&self, messages: &[M], dropped: &mut impl FnMut(M, Dropped)) -> (Wake, usize) {
-        let sent = match self.policy {
+        let sent = match self.run.policy {
             Policy::DropOldest => {
                 let mut evicted = |oldest| self.drop_oldest(oldest, dropped);
                 self.messages.push_many_evicting(messages, &mut evicted);
@@ -326,7 +339,7 @@ impl<M: Copy> Queue<M> {
             _ => self.messages.try_push_many(messages),
         };
         let wake = if sent > 0 { self.wake() } else { Wake::None };
-        if sent == messages.len() || self.policy != Policy::DropNewest {
+        if sent == messages.len() || self.run.policy != Policy::DropNewest {
             return (wake, sent);
         }
         self.drop_newest(&messages[sent..], dropped);
@@ -337,7 +350,7 @@ impl<M: Copy> Queue<M> {
     pub fn deliver_many(&self, outcomes: &[M]) -> (Wake, usize) {
         match self.outcomes.try_push_many(outcomes) {
             0 => (Wake::None, 0),
-            delivered => (self.wake(), delivered),
+            delivered => (self.raise(LANES), delivered),
         }
     }
 

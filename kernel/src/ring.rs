@@ -30,7 +30,8 @@ pub struct Ring<T> {
     /// Positions reserved so far. Its RMW is SeqCst because it takes part in the sleep handshake of `queue`.
     tail: CachePadded<AtomicU64>,
     /// Positions claimed or evicted so far; never above `tail`.
-    head: CachePadded<AtomicU64>,
+    // In one line of a cache with all below: whoever needs those asks for the head, too.
+    head: AtomicU64,
     slots: Slots<T>,
     capacity: u64,
 }
@@ -45,7 +46,7 @@ impl<T> Ring<T> {
         assert!(capacity > 0, "a ring holds at least one item");
         Ring {
             tail: CachePadded::new(AtomicU64::new(0)),
-            head: CachePadded::new(AtomicU64::new(0)),
+            head: AtomicU64::new(0),
             slots: Slots::new((capacity + batch.max(1)).next_power_of_two()),
             capacity: capacity as u64,
         }
@@ -101,16 +102,19 @@ impl<T> Ring<T> {
         let head = self.head.load(Relaxed);
         match self.tail.load(Relaxed).saturating_sub(head) {
             0 => 0,
-            1 if max > 0 && out.len() < out.capacity() => {
-                let popped = self.pop();
-                let count = usize::from(popped.is_some());
-                out.extend(popped);
-                count
+            1 if max > 0
+                && out.len() < out.capacity()
+                && self.slots.run_at(head) == 1
+                && self.advance_head(head, 1).is_ok() =>
+            {
+                self.slots.take_to(head, out);
+                1
             }
             _ => self.claim_some(max, out),
         }
     }
 
+    #[inline(never)]
     fn claim_some(&self, max: usize, out: &mut Vec<T>) -> usize {
         let mut head = self.head.load(Acquire);
         loop {
@@ -386,6 +390,20 @@ impl<T> Slots<T> {
         let item = self.value(position).with_mut(|value| unsafe { (*value).assume_init_read() });
         self.free(self.word(position), self.lap(position));
         item
+    }
+
+    /// Moves the item of a run of one to the end of `out`, which has room for it.
+    #[inline]
+    fn take_to(&self, position: u64, out: &mut Vec<T>) {
+        let to = &mut out.spare_capacity_mut()[0];
+        // SAFETY: the caller claimed the position and saw it published; the value counts as `out`'s from here on, and its
+        // slot is free only after the move.
+        unsafe {
+            self.value(position)
+                .with_mut(|value| to.as_mut_ptr().copy_from_nonoverlapping(value.cast(), 1));
+            out.set_len(out.len() + 1);
+        }
+        self.free(self.word(position), self.lap(position));
     }
 
     /// Moves `count` published items to the end of `out`, which has room for them.

@@ -98,6 +98,10 @@ mod explored {
                     self.touched().fetch_or(value, order)
                 }
 
+                pub(crate) fn fetch_and(&self, value: $value, order: Ordering) -> $value {
+                    self.touched().fetch_and(value, order)
+                }
+
                 pub(crate) fn fetch_min(&self, value: $value, order: Ordering) -> $value {
                     self.touched().fetch_min(value, order)
                 }

@@ -1,6 +1,6 @@
 //! One batch: claimed, handled in one call, accounted for, answered.
 
-use super::{Desk, Runtime, Slot, generation::Instance, slot::Cell};
+use super::{Desk, Runtime, Slot, Worker, generation::Instance, slot::Cell};
 use crate::abi::Message;
 use mycelia_kernel::{asks::AskId, ids::RouteId, ledger::Ends, queue::Lane};
 use mycelia_plugin::{
@@ -11,7 +11,7 @@ use mycelia_plugin::{
     },
 };
 
-use std::sync::atomic::Ordering;
+use std::{mem, sync::atomic::Ordering};
 
 /// What became of a batch.
 pub(super) enum BatchResult {
@@ -19,26 +19,50 @@ pub(super) enum BatchResult {
     Handled { decided: usize, left: usize },
     /// There was nothing to claim.
     Idle,
-    /// A handler, or the commit, panicked with this text: the instance must only be destroyed.
-    Faulted(String),
+    /// A handler, or the commit, panicked: the instance must only be destroyed, and the cell says why.
+    Faulted,
+}
+
+/// What few batches have.
+struct Rare {
+    deadlines: bool,
+    blocks: bool,
+}
+
+impl Rare {
+    #[inline]
+    fn of(batch: &[Message]) -> Rare {
+        // Without a branch a message.
+        let (deadlines, all_flags) =
+            batch.iter().fold((0, 0), |(deadlines, all_flags), message| {
+                (deadlines | message.deadline, all_flags | message.flags)
+            });
+        Rare { deadlines: deadlines != 0, blocks: all_flags & flags::BLOCK != 0 }
+    }
 }
 
 impl Runtime {
     /// Claims and handles a batch of up to `room` messages; for the holder of the subsystem.
-    pub(super) fn batch(&self, slot: &Slot, desk: &mut Desk, room: usize, now: u64) -> BatchResult {
-        // Bits only make a subsystem ready so far.
-        let _ = slot.queue.take_bits();
+    // Not inlined: the loop of a turn would compute every address of the slot before the first batch.
+    #[inline(never)]
+    pub(super) fn batch(
+        &self,
+        slot: &Slot,
+        worker: &mut Worker,
+        room: usize,
+        now: u64,
+    ) -> BatchResult {
+        let Worker { desk, batch, .. } = worker;
         let mut cell = slot.cell();
-        let Cell { instance, batch, lane, .. } = &mut *cell;
-        if batch.is_empty() {
-            let Some(claimed) = self.claim(slot, room, batch) else { return BatchResult::Idle };
-            *lane = Some(claimed);
-        }
-        let counted = *lane == Some(Lane::Queue);
+        let cell = &mut *cell;
+        let Some(lane) = self.claim(slot, cell, room, batch) else { return BatchResult::Idle };
+        let counted = lane == Lane::Queue;
+        let Cell { instance, left, failed, .. } = cell;
         let Some(Instance { guest, .. }) = instance else {
             return self.bury(slot, batch, counted);
         };
-        let mut ended = if counted { self.expire(slot, batch, now) } else { 0 };
+        let rare = Rare::of(batch);
+        let mut ended = if counted && rare.deadlines { self.expire(slot, batch, now) } else { 0 };
         if slot.has_lost_routes.load(Ordering::Acquire) {
             ended += self.bury_lost(slot, batch, counted);
         }
@@ -49,20 +73,52 @@ impl Runtime {
         let end = guest.handle(self.spec(desk, batch));
         let ran = desk.report.cursor().min(batch.len());
         let result = match end {
-            BatchEnd::Returned => self.finish(slot, guest, desk, batch, ran, counted),
+            BatchEnd::Returned => self.finish(slot, guest, desk, batch, ran, counted, rare.blocks),
             BatchEnd::Panicked(error) => {
-                Err(self.panicked(slot, guest, desk, batch, ran, counted, &error))
+                self.panicked(slot, guest, desk, batch, ran, counted, &error);
+                Some(error.text.clone())
             }
         };
-        let left = batch.len();
-        result.map_or_else(BatchResult::Faulted, |()| BatchResult::Handled {
-            decided: ran + ended,
-            left,
-        })
+        let rest = batch.len();
+        if rest > 0 {
+            (cell.lane, *left) = (Some(lane), mem::take(batch));
+            batch.reserve(slot.settings.batch);
+        }
+        match result {
+            None => BatchResult::Handled { decided: ran + ended, left: rest },
+            text => {
+                *failed = text;
+                BatchResult::Faulted
+            }
+        }
     }
 
-    /// Moves the next messages out: outcomes first, then timers, then the queue.
-    fn claim(&self, slot: &Slot, room: usize, batch: &mut Vec<Message>) -> Option<Lane> {
+    /// Moves the next messages out: what was left, outcomes, timers, then the queue.
+    #[inline]
+    fn claim(
+        &self,
+        slot: &Slot,
+        cell: &mut Cell,
+        room: usize,
+        batch: &mut Vec<Message>,
+    ) -> Option<Lane> {
+        if !cell.left.is_empty() {
+            batch.append(&mut cell.left);
+            return cell.lane;
+        }
+        if slot.queue.has_more_than_messages()
+            && let Some(lane) = self.claim_lanes(slot, batch)
+        {
+            return Some(lane);
+        }
+        let claimed = slot.queue.claim(Lane::Queue, room, batch);
+        slot.room.freed();
+        (claimed > 0).then_some(Lane::Queue)
+    }
+
+    fn claim_lanes(&self, slot: &Slot, batch: &mut Vec<Message>) -> Option<Lane> {
+        // Bits only make a subsystem ready so far.
+        let _ = slot.queue.take_bits();
         if slot.queue.claim(Lane::Outcomes, slot.settings.batch, batch) > 0 {
             let requests = batch.iter_mut().map(|outcome| std::mem::take(&mut outcome.reply));
             slot.asks.release_all(requests.filter_map(AskId::unpack));
@@ -71,24 +127,18 @@ impl Runtime {
         if slot.queue.claim(Lane::Timers, slot.settings.batch, batch) > 0 {
             return Some(Lane::Timers);
         }
-        let claimed = slot.queue.claim(Lane::Queue, room, batch);
-        slot.room.freed();
-        (claimed > 0).then_some(Lane::Queue)
+        None
     }
 
     /// Takes out the messages whose deadline passed in the queue, and answers how many.
-    #[inline]
     fn expire(&self, slot: &Slot, batch: &mut Vec<Message>, now: u64) -> usize {
-        // Without a branch a message: nearly always none has a deadline, or none that has passed.
-        if batch.iter().fold(0, |any, message| any | message.deadline) == 0 {
-            return 0;
-        }
-        // 0 is no deadline, and wraps to the last of all.
+        // Without a branch a message: nearly always none has passed. 0 is no deadline, and wraps to the last of all.
         let earliest =
             batch.iter().fold(u64::MAX, |earliest, one| earliest.min(one.deadline.wrapping_sub(1)));
         if earliest < now { self.expire_some(slot, batch, now) } else { 0 }
     }
 
+    #[cold]
     fn expire_some(&self, slot: &Slot, batch: &mut Vec<Message>, now: u64) -> usize {
         let overdue = |message: &Message| message.deadline != 0 && message.deadline <= now;
         let expired = batch.iter().filter(|message| overdue(message)).count();
@@ -127,7 +177,9 @@ impl Runtime {
         }
     }
 
-    /// Commits, counts, and lets answers and messages go.
+    /// Commits, counts, and lets answers and messages go. The text of a commit that panicked.
+    #[allow(clippy::too_many_arguments, reason = "the parts of one batch")]
+    #[inline]
     fn finish(
         &self,
         slot: &Slot,
@@ -136,41 +188,29 @@ impl Runtime {
         batch: &mut Vec<Message>,
         ran: usize,
         counted: bool,
-    ) -> Result<(), String> {
-        let committed = if guest.commits() && ran > 0 { guest.commit() } else { Ok(()) };
-        // What a commit did before it panicked, nobody knows.
-        let committed = committed.map_err(|error| match error.code {
-            ErrorCode::Panicked => error.handled(Handled::Unknown),
-            _ => error,
-        });
+        blocks: bool,
+    ) -> Option<String> {
+        let committed = if guest.commits() && ran > 0 { commit(guest) } else { Ok(()) };
         if counted {
             slot.ledger.end(ends(desk, ran, committed.is_ok()));
         }
         self.publish(slot.id, &mut desk.outbox);
         self.send_replies(slot, desk, committed.as_ref().err());
-        self.release_all(&batch[..ran]);
+        if blocks {
+            batch[..ran].iter().for_each(|message| self.pool.release(message));
+        }
         if ran == batch.len() {
             batch.clear();
         } else {
             batch.drain(..ran);
         }
-        committed.or_else(|error| {
-            slot.note_error(&format!("commit: {error}"));
-            if error.code == ErrorCode::Panicked { Err(error.text.clone()) } else { Ok(()) }
-        })
-    }
-
-    /// Frees the blocks of messages that were handled.
-    fn release_all(&self, handled: &[Message]) {
-        // Without a branch a message: most batches have no block at all.
-        if handled.iter().fold(0, |any, message| any | message.flags) & flags::BLOCK != 0 {
-            handled.iter().for_each(|message| self.pool.release(message));
-        }
+        committed.err().and_then(|error| failed_commit(slot, &error))
     }
 
     /// Ends what a panic leaves: those before it, unless they would have been committed, as usual; itself as dead.
     /// The later ones stay in the batch and run first in the next instance.
     #[allow(clippy::too_many_arguments, reason = "the parts of one batch")]
+    #[cold]
     fn panicked(
         &self,
         slot: &Slot,
@@ -180,7 +220,7 @@ impl Runtime {
         ran: usize,
         counted: bool,
         error: &Error,
-    ) -> String {
+    ) {
         let keep = batch.get(ran).map_or(0, |message| desk.outbox.sent_before(message));
         self.discard_outbox(slot.id, keep, &mut desk.outbox);
         self.publish(slot.id, &mut desk.outbox);
@@ -204,7 +244,6 @@ impl Runtime {
                 self.pool.release(&message);
             }
         }
-        error.text.clone()
     }
 
     /// Takes out the messages whose route this generation does not have, and answers how many.
@@ -231,6 +270,7 @@ impl Runtime {
     }
 
     /// Ends what comes to a subsystem that has no instance and will get none.
+    #[cold]
     fn bury(&self, slot: &Slot, batch: &mut Vec<Message>, counted: bool) -> BatchResult {
         let buried = batch.len();
         let error = Error::new(ErrorCode::Gone, format!("`{}` has stopped", slot.name))
@@ -243,17 +283,31 @@ impl Runtime {
     }
 }
 
+/// Makes a batch durable.
+#[inline(never)]
+fn commit(guest: &mut Guest) -> Result<()> {
+    // What a commit did before it panicked, nobody knows.
+    guest.commit().map_err(|error| match error.code {
+        ErrorCode::Panicked => error.handled(Handled::Unknown),
+        _ => error,
+    })
+}
+
+/// The error of a commit is kept, and one that panicked is the instance's end.
+#[cold]
+fn failed_commit(slot: &Slot, error: &Error) -> Option<String> {
+    slot.note_error(&format!("commit: {error}"));
+    (error.code == ErrorCode::Panicked).then(|| error.text.clone())
+}
+
 /// How the first `ran` messages of a batch ended.
 fn ends(desk: &Desk, ran: usize, committed: bool) -> Ends {
     if !committed {
         return Ends { failed: ran as u64, ..Ends::default() };
     }
-    let outcomes = desk.report.outcomes(ran);
-    // Nearly always all are 0, which is seen many at a time.
-    let all_ok = outcomes.iter().fold(0, |any, code| any | code) == 0;
-    let handled =
-        if all_ok { ran } else { outcomes.iter().filter(|&&code| is_handled(code)).count() };
-    Ends { handled: handled as u64, failed: (ran - handled) as u64, ..Ends::default() }
+    let outcomes = if desk.report.has_failed() { desk.report.outcomes(ran) } else { &[] };
+    let failed = outcomes.iter().filter(|&&code| !is_handled(code)).count();
+    Ends { handled: (ran - failed) as u64, failed: failed as u64, ..Ends::default() }
 }
 
 /// Whether a handler that reported this code did its part: it returned Ok, or an error of the caller's making.

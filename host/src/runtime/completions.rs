@@ -90,11 +90,17 @@ impl Room {
     }
 
     /// Tells those who wait that messages were claimed.
+    #[inline]
     pub fn freed(&self) {
         if self.waiters.load(Ordering::SeqCst) > 0 {
-            // Locked, so that a waiter is either before its attempt or in its wait.
-            let _guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-            self.freed.notify_all();
+            self.wake_all();
         }
+    }
+
+    #[cold]
+    fn wake_all(&self) {
+        // Locked, so that a waiter is either before its attempt or in its wait.
+        let _guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        self.freed.notify_all();
     }
 }

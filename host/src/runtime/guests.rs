@@ -17,8 +17,10 @@ use mycelia_plugin::{
     },
 };
 use std::{
+    mem,
     net::TcpListener,
     os::fd::IntoRawFd,
+    slice,
     sync::{PoisonError, atomic::Ordering},
 };
 
@@ -70,26 +72,52 @@ impl Runtime {
         self.message(header(turn.caller, own), &prefix, body)
     }
 
-    /// Sends the messages of an outbox, with one reservation a queue.
+    /// Sends the messages of an outbox, with one reservation for each run of messages to a queue.
+    // Not one for each queue: to sort those that take turns costs more than the reservations that it saves.
+    #[inline]
     pub(super) fn publish(&self, sender: SubsystemId, outbox: &mut OutboxBuffer) {
-        let messages = outbox.messages();
-        let mut rest = &mut *messages;
-        while let Some(first) = rest.first() {
+        match outbox.messages() {
+            [] => {}
+            [only] => {
+                let to = mem::replace(&mut only.sender, sender.0.into());
+                only.stamp = 0;
+                self.publish_one(to, Message::from_envelope(only));
+                outbox.truncate(0);
+            }
+            _ => self.publish_many(sender, outbox),
+        }
+    }
+
+    #[inline(never)]
+    fn publish_many(&self, sender: SubsystemId, outbox: &mut OutboxBuffer) {
+        let mut rest = outbox.messages();
+        while let [first, behind @ ..] = &*rest {
             let to = first.sender;
-            // Stable: those to the first one's queue come to the front in their order, and so do the others.
-            let run = bring_forward(rest, to);
+            let is_alone = behind.first().is_none_or(|second| second.sender != to);
+            let run = if is_alone { 1 } else { run_length(rest, to) };
             let (run, others) = rest.split_at_mut(run);
             for message in &mut *run {
                 (message.sender, message.stamp) = (sender.0.into(), 0);
             }
-            self.publish_run(to, run);
+            match Message::from_envelopes(run) {
+                [only] => self.publish_one(to, only),
+                run => self.publish_run(to, run),
+            }
             rest = others;
         }
         outbox.truncate(0);
     }
 
-    fn publish_run(&self, to: u32, run: &[Envelope]) {
-        let messages = Message::from_envelopes(run);
+    fn publish_one(&self, to: u32, message: &Message) {
+        match self.slot_of(to).and_then(|slot| slot.queue.try_send(message)) {
+            // By the number at hand: the slot's own lies in a line that a sender has no other use for.
+            Some(wake) => self.wake(SubsystemId(to as u16), wake),
+            None => self.publish_run(to, slice::from_ref(message)),
+        }
+    }
+
+    #[inline(never)]
+    fn publish_run(&self, to: u32, messages: &[Message]) {
         let Some(slot) = self.slot_of(to) else {
             return messages.iter().for_each(|message| self.pool.release(message));
         };
@@ -98,7 +126,7 @@ impl Runtime {
             let (wake, sent) = slot
                 .queue
                 .send_many(rest, &mut |dropped, how| self.end_dropped(&dropped, slot.id, how));
-            self.wake(slot.id, wake);
+            self.wake(SubsystemId(to as u16), wake);
             rest = &rest[sent..];
             if sent == 0 {
                 // Only a queue that rejects takes fewer than all, and those are never in an outbox.
@@ -124,16 +152,6 @@ impl Runtime {
         }
         outbox.truncate(keep);
     }
-}
-
-/// Brings the envelopes for one recipient to the front, all in their order, and answers how many there are.
-fn bring_forward(messages: &mut [Envelope], to: u32) -> usize {
-    let run = run_length(messages, to);
-    if run < messages.len() && messages[run..].iter().any(|message| message.sender == to) {
-        messages.sort_by_key(|message| message.sender != to);
-        return run_length(messages, to);
-    }
-    run
 }
 
 /// How many envelopes from the first on are for one recipient.

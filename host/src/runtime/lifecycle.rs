@@ -241,7 +241,7 @@ impl Caretaker {
 
     /// Puts it back.
     pub fn release(&self, slot: &Slot) {
-        if !slot.cell().batch.is_empty() {
+        if !slot.cell().left.is_empty() {
             // What an instance that panicked left in the batch is not in the queue: a bit makes the subsystem ready.
             let _held = slot.queue.raise(HEALTH);
         }

@@ -46,13 +46,14 @@ use mycelia_kernel::{
     table::Tables,
 };
 use mycelia_plugin::abi::host::{OutboxBuffer, ReportBuffer};
+use rustix::time::{ClockId, clock_gettime};
 use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 /// Messages that an outbox holds before it is published.
@@ -83,7 +84,8 @@ pub struct Runtime {
     retained: Mutex<Vec<RetainedGeneration>>,
     /// The text of the config, and where it was read.
     config: ConfigFile,
-    started: Instant,
+    /// The system's monotonic time when the host began.
+    started: u64,
     /// The time at which the clock stands still; 0 lets it go.
     stands_still: AtomicU64,
     ask_deadline: u64,
@@ -131,7 +133,7 @@ impl Runtime {
             watch: Mutex::default(),
             retained: Mutex::default(),
             config: ConfigFile::read(file),
-            started: Instant::now(),
+            started: monotonic(),
             stands_still: AtomicU64::new(0),
             ask_deadline: config.ask_deadline.as_nanos() as u64,
             drain_timeout: config.drain_timeout,
@@ -149,7 +151,7 @@ impl Runtime {
     #[inline]
     pub fn now(&self) -> u64 {
         match self.stands_still.load(Ordering::Relaxed) {
-            0 => self.started.elapsed().as_nanos() as u64 + 1,
+            0 => monotonic() - self.started + 1,
             now => now,
         }
     }
@@ -202,6 +204,14 @@ impl Runtime {
     fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
     }
+}
+
+/// Nanoseconds of the system's monotonic clock.
+// Not by `Instant`, of which a difference takes three times as many instructions: this is asked once a batch.
+#[inline]
+fn monotonic() -> u64 {
+    let time = clock_gettime(ClockId::Monotonic);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
 /// The config's file as it was when the host started.

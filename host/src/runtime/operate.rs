@@ -94,7 +94,7 @@ impl Runtime {
 impl Operator for Runtime {
     fn status(&self) -> Status {
         Status {
-            uptime_s: self.started.elapsed().as_secs_f64(),
+            uptime_s: Duration::from_nanos(self.now()).as_secs_f64(),
             workers: self.worker_count,
             subsystems: self.subsystems().map(|slot| (slot.name.clone(), slot.status())).collect(),
             retained_generations: self

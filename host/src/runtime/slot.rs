@@ -15,7 +15,7 @@ use mycelia_kernel::{
     asks::Asks,
     ids::SubsystemId,
     ledger::Ledger,
-    queue::{Limits, Policy, Queue},
+    queue::{Lane, Limits, Policy, Queue},
     scope::Grants,
     timers::{TimerId, Timers},
 };
@@ -34,50 +34,56 @@ use std::{
 const MAX_TIMERS: usize = 1024;
 
 /// One subsystem.
+// In this order in memory: what every turn asks for comes first and lies together, since with many subsystems each line of
+// the cache that a turn touches has to be fetched.
+#[repr(C)]
 pub struct Slot {
-    /// Its number, which is also its place.
-    pub id: SubsystemId,
-    /// Its name.
-    pub name: String,
     /// What waits for it.
     pub queue: Queue<Message>,
-    /// What a sender is told when the queue gives its message back: under load that is often, so it is written once.
-    pub full: String,
     /// Where its messages went.
     pub ledger: Ledger,
-    /// Its own requests.
-    pub asks: Asks<Template>,
-    /// Its timers, and when the host looks at them and at the requests next.
-    pub timers: Mutex<Timers<Message>>,
-    /// `u64::MAX` when nothing is planned.
-    pub planned: AtomicU64,
-    /// The timers of its table, by route and period: they go on across instances.
-    pub armed: Mutex<HashMap<(u16, u64), TimerId>>,
-    /// The instance and its batch; whoever holds the subsystem locks it, so nobody ever waits.
-    pub cell: Mutex<Cell>,
-    /// Counts instances; a handle with another one is stale. 0 while there is none.
-    pub incarnation: AtomicU32,
-    /// The instance that starts in place of the present one; 0 for none. Its handle is good, too.
-    pub beside: AtomicU32,
-    /// The requests that a new instance has restored from saved state, or that one which is destroyed leaves behind.
-    pub handover: Mutex<Handover>,
+    /// The instance and what is left of its batch; whoever holds the subsystem locks it, so nobody ever waits.
+    // Not std's, which asks twice whether the thread panics: this is locked once a batch.
+    pub cell: parking_lot::Mutex<Cell>,
+    /// Its number, which is also its place.
+    pub id: SubsystemId,
     /// Whether messages may wait for routes that this generation does not have.
     pub has_lost_routes: AtomicBool,
     /// The most verbose level that the plugin's lines are logged at.
     pub level: AtomicU8,
-    /// Outcomes for the plugin's own threads.
-    pub completions: Completions,
     /// Own threads of others that wait for room in the queue.
     pub room: Room,
+    /// Its part of the config.
+    pub settings: Settings,
+    /// Counts instances; a handle with another one is stale. 0 while there is none.
+    pub incarnation: AtomicU32,
+    /// The instance that starts in place of the present one; 0 for none. Its handle is good, too.
+    pub beside: AtomicU32,
+    /// Its own requests.
+    pub asks: Asks<Template>,
+    /// `u64::MAX` when nothing is planned.
+    pub planned: AtomicU64,
+    /// Its timers, and when the host looks at them and at the requests next.
+    pub timers: Mutex<Timers<Message>>,
+    /// The timers of its table, by route and period: they go on across instances.
+    pub armed: Mutex<HashMap<(u16, u64), TimerId>>,
+    /// The requests that a new instance has restored from saved state, or that one which is destroyed leaves behind.
+    pub handover: Mutex<Handover>,
+    /// Outcomes for the plugin's own threads.
+    pub completions: Completions,
     /// What people ask about it.
     pub info: Mutex<Info>,
     /// Listening sockets, by address, which outlive every instance.
     pub listeners: Mutex<HashMap<String, TcpListener>>,
-    /// Its part of the config.
-    pub settings: Settings,
+    /// Its name.
+    pub name: String,
+    /// What a sender is told when the queue gives its message back: under load that is often, so it is written once.
+    pub full: String,
 }
 
 /// What the host needs of the config while it runs.
+// In this order for the same reason as `Slot`.
+#[repr(C)]
 pub struct Settings {
     /// Most messages a call.
     pub batch: usize,
@@ -101,15 +107,15 @@ pub struct Settings {
     pub required: bool,
 }
 
-/// The instance that serves, and the batch that it is at.
+/// The instance that serves, and what it has left to do.
 #[derive(Default)]
 pub struct Cell {
     /// None while it is replaced, and after it was stopped.
     pub instance: Option<Instance>,
-    /// Claimed and not yet decided: more than nothing only after a panic or an early return.
-    pub batch: Vec<Message>,
-    /// How `batch` came in.
-    pub lane: Option<mycelia_kernel::queue::Lane>,
+    /// Claimed and not decided, by a panic or an early return: it runs first.
+    pub left: Vec<Message>,
+    /// How `left` came in.
+    pub lane: Option<Lane>,
     /// What the instance failed with: it is only to be replaced.
     pub failed: Option<String>,
 }
@@ -245,7 +251,7 @@ impl Slot {
             timers: Mutex::new(Timers::new(limits.timers)),
             planned: AtomicU64::new(u64::MAX),
             armed: Mutex::default(),
-            cell: Mutex::new(Cell { batch: Vec::with_capacity(limits.batch), ..Cell::default() }),
+            cell: parking_lot::Mutex::default(),
             incarnation: AtomicU32::new(0),
             beside: AtomicU32::new(0),
             handover: Mutex::default(),
@@ -264,9 +270,10 @@ impl Slot {
         self.info.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The instance and its batch; for the holder.
-    pub fn cell(&self) -> MutexGuard<'_, Cell> {
-        self.cell.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The instance and what is left of its batch; for the holder.
+    #[inline]
+    pub fn cell(&self) -> parking_lot::MutexGuard<'_, Cell> {
+        self.cell.lock()
     }
 
     /// The requests on their way to another instance.

@@ -107,7 +107,7 @@ impl Runtime {
         let threads: Vec<_> = self
             .subsystems()
             // A handler that runs has the cell; its instance's threads are asked when it is ended.
-            .filter_map(|slot| slot.cell.try_lock().ok())
+            .filter_map(|slot| slot.cell.try_lock())
             .filter_map(|cell| cell.instance.as_ref().map(|one| one.guest.threads()))
             .collect();
         threads.iter().for_each(|threads| threads.quiesce());

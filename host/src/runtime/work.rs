@@ -1,9 +1,10 @@
 //! Workers: take a ready subsystem, give it its turn, wait when there is none.
 
 use super::{Desk, Runtime, Slot, batch::BatchResult};
+use crate::abi::Message;
 use mycelia_kernel::{
     ids::SubsystemId,
-    queue::{Begin, Leave},
+    queue::{Begin, Leave, Wake},
     ready::Turn,
 };
 use std::time::Duration;
@@ -13,7 +14,9 @@ const PARK: Duration = Duration::from_millis(500);
 
 /// What one worker has of its own.
 pub struct Worker {
-    desk: Desk,
+    pub(super) desk: Desk,
+    /// The messages that are handled; empty between batches. One for all subsystems, so that its memory stays near.
+    pub(super) batch: Vec<Message>,
     /// The last errand that it has done.
     seen: u64,
 }
@@ -22,7 +25,7 @@ impl Worker {
     /// A worker for this host.
     pub fn new(runtime: &Runtime) -> Worker {
         let batch = runtime.subsystems().map(|slot| slot.settings.batch).max().unwrap_or(1);
-        Worker { desk: Desk::new(runtime, batch), seen: 0 }
+        Worker { desk: Desk::new(runtime, batch), batch: Vec::with_capacity(batch), seen: 0 }
     }
 }
 
@@ -54,10 +57,7 @@ impl Runtime {
     pub fn work_once(&self, worker: &mut Worker) -> bool {
         self.errands.run(&mut worker.seen);
         if self.plan.next() != u64::MAX {
-            let now = self.now();
-            if self.plan.next() <= now {
-                self.fire_due(now);
-            }
+            self.fire_what_is_due();
         }
         let Some(id) = self.ready.pop() else { return false };
         if !self.ready.is_empty() {
@@ -66,6 +66,13 @@ impl Runtime {
         }
         self.run(id, worker);
         true
+    }
+
+    fn fire_what_is_due(&self) {
+        let now = self.now();
+        if self.plan.next() <= now {
+            self.fire_due(now);
+        }
     }
 
     /// Gives a subsystem its turn.
@@ -77,14 +84,13 @@ impl Runtime {
         let mut now = self.now();
         let mut turn = Turn::new(slot.settings.weight, slot.settings.batch, now);
         loop {
-            let (is_through, was_idle) = match self.batch(slot, &mut worker.desk, turn.room(), now)
-            {
+            let (is_through, was_idle) = match self.batch(slot, worker, turn.room(), now) {
                 BatchResult::Handled { decided, left } => {
                     turn.spent(decided);
                     (left == 0 && slot.queue.is_empty(), false)
                 }
                 BatchResult::Idle => (true, true),
-                BatchResult::Faulted(text) => return self.fail(slot, text),
+                BatchResult::Faulted => return self.fail(slot),
             };
             if is_through {
                 match slot.queue.leave() {
@@ -104,14 +110,14 @@ impl Runtime {
 
     fn requeue(&self, slot: &Slot) {
         match slot.queue.requeue() {
-            mycelia_kernel::queue::Wake::Ready => self.enlist(slot.id),
-            mycelia_kernel::queue::Wake::None => self.lifecycle.handed_over(),
+            Wake::Ready => self.enlist(slot.id),
+            Wake::None => self.lifecycle.handed_over(),
         }
     }
 
     /// Takes a subsystem whose handler panicked out of circulation; the lifecycle thread makes a new instance.
-    fn fail(&self, slot: &Slot, text: String) {
-        slot.cell().failed = Some(text);
+    #[cold]
+    fn fail(&self, slot: &Slot) {
         // This worker is the holder and never leaves: the lifecycle thread has the subsystem from here on.
         slot.queue.seize();
         self.lifecycle.handed_over();

@@ -79,6 +79,26 @@ fn drain_and_leave_against_send() {
     });
 }
 
+#[test]
+fn claim_of_a_lane_against_deliver() {
+    explore("claim_of_a_lane_against_deliver", Some(4), || {
+        let queue = running();
+        let sender = queue.clone();
+        let sender =
+            thread::spawn(move || [sender.deliver(1).unwrap(), sender.ring_timer(2).unwrap()]);
+        let mut out = Vec::with_capacity(2);
+        queue.claim(Lane::Outcomes, 1, &mut out);
+        let left = queue.leave();
+        let wakes = sender.join().unwrap();
+        let ready = wakes.iter().filter(|wake| **wake == Wake::Ready).count();
+        // The timer's message is not claimed, so somebody has to come back.
+        assert_eq!(ready, usize::from(left == Leave::Idle), "what came is left asleep");
+        queue.claim(Lane::Outcomes, 1, &mut out);
+        queue.claim(Lane::Timers, 1, &mut out);
+        assert_eq!(out, [1, 2]);
+    });
+}
+
 /// What comes while a subsystem is held, or about to be, makes it ready once, by its sender or by the release.
 fn hold_against(race: &str, send: fn(&Queue<u32>) -> Wake) {
     explore(race, None, move || {

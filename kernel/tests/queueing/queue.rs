@@ -128,6 +128,25 @@ fn lanes_are_apart_and_full_on_their_own() {
 }
 
 #[test]
+fn what_a_claim_leaves_in_a_lane_is_seen_before_the_queue_is_left() {
+    let queue = queue(Policy::Reject, 1);
+    assert_eq!(queue.deliver(1), Ok(Wake::Ready));
+    assert_eq!(queue.deliver(2), Ok(Wake::None));
+    assert_eq!(queue.ring_timer(3), Ok(Wake::None));
+    assert_eq!(queue.begin(), Begin::Run);
+    let mut out = Vec::new();
+    for lane in [Lane::Outcomes, Lane::Outcomes, Lane::Timers] {
+        assert!(queue.has_more_than_messages());
+        assert_eq!(queue.take_bits(), 0, "a lane is no system bit");
+        assert_eq!(queue.leave(), Leave::More);
+        queue.claim(lane, 1, &mut out);
+    }
+    assert_eq!(out, [1, 2, 3]);
+    assert!(!queue.has_more_than_messages());
+    assert_eq!(queue.leave(), Leave::Idle);
+}
+
+#[test]
 fn bits_add_up_until_they_are_taken() {
     let queue = queue::<u32>(Policy::Reject, 1);
     assert_eq!(queue.raise(STOP), Wake::Ready);

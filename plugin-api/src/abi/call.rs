@@ -516,10 +516,18 @@ impl ReportWriter {
         cursor.store(index as u32, Ordering::Release);
     }
 
+    /// How the message at `index` ended; the host has noted it as handled, which is 0.
     #[inline]
     pub fn outcome(self, index: usize, code: u8) {
-        // SAFETY: the host gives a byte a message, and `index` is within the batch.
-        unsafe { self.outcomes.add(index).write(code) }
+        if code == 0 {
+            return;
+        }
+        // SAFETY: the host gives a byte a message, and `index` is within the batch; it reads neither before the cursor has
+        // moved on.
+        unsafe {
+            self.outcomes.add(index).write(code);
+            (*self.report).failed = 1;
+        }
     }
 
     #[inline]

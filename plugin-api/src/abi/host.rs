@@ -140,6 +140,7 @@ impl OutboxBuffer {
     }
 
     /// How many messages wait.
+    #[inline]
     pub fn len(&self) -> usize {
         // SAFETY: `raw` lives as long as this; a place beyond the storage would be a broken plugin, and is cut.
         let next = unsafe { (*self.raw).next };
@@ -148,6 +149,7 @@ impl OutboxBuffer {
     }
 
     /// Whether none waits.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -158,6 +160,7 @@ impl OutboxBuffer {
     }
 
     /// What waits.
+    #[inline]
     pub fn messages(&mut self) -> &mut [Envelope] {
         let length = self.len();
         // SAFETY: the storage lives as long as this, and the plugin does not run while the borrow does.
@@ -172,6 +175,7 @@ impl OutboxBuffer {
     }
 
     /// Keeps the first `length` messages.
+    #[inline]
     pub fn truncate(&mut self, length: usize) {
         let length = length.min(self.len());
         // SAFETY: as for `len`.
@@ -206,10 +210,16 @@ impl Drop for OutboxBuffer {
     }
 }
 
+/// Room for the text of an error of a plugin; longer ones are cut.
+const ERROR_TEXT: usize = 4096;
+
 /// Host memory for what a shim reports of its batch.
 pub struct ReportBuffer {
     raw: *mut Report,
     outcomes: *mut [Outcomes],
+    /// Room for the text of a panic, which is made once rather than for each batch.
+    error: *mut RawError,
+    text: *mut [u8],
 }
 
 /// A line of a cache, so that clearing many takes the same instructions wherever they lie.
@@ -227,17 +237,26 @@ impl ReportBuffer {
     pub fn new(batch: usize) -> Self {
         let lines = vec![Outcomes([0; 64]); batch.div_ceil(64)];
         let outcomes = Box::into_raw(lines.into_boxed_slice());
-        let raw =
-            Box::into_raw(Box::new(Report { cursor: 0, flags: 0, outcomes: outcomes.cast() }));
-        ReportBuffer { raw, outcomes }
+        let raw = Box::into_raw(Box::new(Report {
+            cursor: 0,
+            flags: 0,
+            failed: 0,
+            reserved: 0,
+            outcomes: outcomes.cast(),
+        }));
+        let text = Box::into_raw(vec![0; ERROR_TEXT].into_boxed_slice());
+        let error = Box::into_raw(Box::new(RawError::new(text.cast(), text.len())));
+        ReportBuffer { raw, outcomes, error, text }
     }
 
+    #[inline]
     fn atomic(&self, field: impl FnOnce(*mut Report) -> *mut u32) -> &AtomicU32 {
         // SAFETY: the report lives as long as this, and its fields are only ever used atomically.
         unsafe { AtomicU32::from_ptr(field(self.raw)) }
     }
 
     /// The message that runs now, or how many ran. Acquire: pairs with the shim's release, so the outcomes before it are there.
+    #[inline]
     pub fn cursor(&self) -> usize {
         // SAFETY: only the address is taken.
         self.atomic(|raw| unsafe { &raw mut (*raw).cursor }).load(Ordering::Acquire) as usize
@@ -249,19 +268,46 @@ impl ReportBuffer {
         self.atomic(|raw| unsafe { &raw mut (*raw).flags }).fetch_or(bits, Ordering::Relaxed);
     }
 
+    #[inline]
     fn reset(&self, batch: usize) {
-        // SAFETY: slicing checks the bounds; nobody reads outcomes before the cursor has moved over them.
-        unsafe { &mut (&mut *self.outcomes)[..batch.div_ceil(64)] }.fill(Outcomes([0; 64]));
+        assert!(batch <= self.outcomes.len() * 64, "a report has room for its batch");
+        if self.has_failed() {
+            self.clear();
+        }
         // SAFETY: only the addresses are taken.
         self.atomic(|raw| unsafe { &raw mut (*raw).cursor }).store(0, Ordering::Relaxed);
         // SAFETY: as above.
         self.atomic(|raw| unsafe { &raw mut (*raw).flags }).store(0, Ordering::Relaxed);
     }
 
+    /// Whether any outcome is an error.
+    #[inline]
+    pub fn has_failed(&self) -> bool {
+        // SAFETY: the report lives as long as this, and the plugin does not run.
+        unsafe { (*self.raw).failed != 0 }
+    }
+
+    #[cold]
+    fn clear(&self) {
+        // SAFETY: as above; nobody reads outcomes before the cursor has moved over them.
+        unsafe {
+            (&mut *self.outcomes).fill(Outcomes([0; 64]));
+            (*self.raw).failed = 0;
+        }
+    }
+
+    /// The panic that ended the batch.
+    #[cold]
+    fn panic(&self) -> Error {
+        // SAFETY: the plugin wrote the error, whose room lives as long as this.
+        unsafe { (*self.error).read(ErrorCode::Panicked as u32) }
+    }
+
     /// The outcomes of the first `ran` messages: an error's number each, or 0.
     ///
     /// # Panics
     /// If the batch is not that large.
+    #[inline]
     pub fn outcomes(&self, ran: usize) -> &[u8] {
         // SAFETY: slicing checks the bounds; the shim wrote these bytes before it moved the cursor on, and writes no more.
         let lines = unsafe { &(&*self.outcomes)[..ran.div_ceil(64)] };
@@ -276,6 +322,8 @@ impl Drop for ReportBuffer {
         unsafe {
             drop(Box::from_raw(self.raw));
             drop(Box::from_raw(self.outcomes));
+            drop(Box::from_raw(self.error));
+            drop(Box::from_raw(self.text));
         }
     }
 }
@@ -308,6 +356,7 @@ pub struct CallSpec<'a, T> {
 }
 
 impl<T> CallSpec<'_, T> {
+    #[inline]
     fn run(self, call: impl FnOnce(*mut Call) -> u32) -> u32 {
         self.report.reset(self.messages.len());
         let (report, outbox, replies) = (self.report.raw, self.outbox.raw, self.replies.raw);
@@ -364,6 +413,9 @@ pub enum BatchEnd {
 pub struct Guest {
     module: Module_Ref,
     instance: Instance,
+    // Of the module, but nearer: every batch asks for them.
+    handle: unsafe extern "C" fn(Instance, *mut Call, *mut RawError) -> u32,
+    commits: bool,
 }
 
 // SAFETY: a subsystem is `Send`, and one thread at a time calls it.
@@ -418,7 +470,10 @@ impl Guest {
                 .then_some(raw.span_start as usize..raw.span_end as usize);
             if instance.is_null() { raw.code.max(1) } else { 0 }
         });
-        result.map(|()| Guest { module, instance }).map_err(|error| CreateError { error, span })
+        let (handle, commits) = (module.handle(), module.abilities() & HAS_COMMIT != 0);
+        result
+            .map(|()| Guest { module, instance, handle, commits })
+            .map_err(|error| CreateError { error, span })
     }
 
     /// Gives a new instance the state of an older one.
@@ -455,19 +510,20 @@ impl Guest {
     }
 
     /// Handles a batch.
+    #[inline]
     pub fn handle<T>(&mut self, spec: CallSpec<'_, T>) -> BatchEnd {
-        let result = with_error(|error| {
-            // SAFETY: `&mut self` makes this the only call.
-            let status =
-                spec.run(|call| unsafe { self.module.handle()(self.instance, call, error) });
-            if status == HANDLED { 0 } else { ErrorCode::Panicked as u32 }
-        });
-        result.map_or_else(BatchEnd::Panicked, |()| BatchEnd::Returned)
+        let report = spec.report;
+        // SAFETY: `&mut self` makes this the only call; the room for an error lives as long as the report.
+        match spec.run(|call| unsafe { (self.handle)(self.instance, call, report.error) }) {
+            HANDLED => BatchEnd::Returned,
+            _ => BatchEnd::Panicked(report.panic()),
+        }
     }
 
     /// Whether batches are to be committed.
+    #[inline]
     pub fn commits(&self) -> bool {
-        self.module.abilities() & HAS_COMMIT != 0
+        self.commits
     }
 
     /// Whether there is state to save.
@@ -532,8 +588,8 @@ unsafe extern "C" fn append(context: *mut c_void, bytes: Bytes) {
 
 /// Runs a plugin call that fills in an error, with more room for its text than host calls need.
 fn with_error(call: impl FnOnce(*mut RawError) -> u32) -> Result<()> {
-    // Not initialised: this runs once a batch, and nearly never holds a text.
-    let mut room = [const { std::mem::MaybeUninit::<u8>::uninit() }; 4096];
+    // Not initialised: it nearly never holds a text.
+    let mut room = [const { std::mem::MaybeUninit::<u8>::uninit() }; ERROR_TEXT];
     let mut error = RawError::new(room.as_mut_ptr().cast(), room.len());
     match call(&mut error) {
         0 => Ok(()),

@@ -25,17 +25,20 @@ thread_local! {
 #[inline]
 pub(crate) fn within<R>(link: Link, turn: *mut c_void, work: impl FnOnce() -> R) -> R {
     /// Restores what was current, also if `work` panics.
-    struct Before(*const Current);
+    struct Before<'t>(&'t Cell<*const Current>, *const Current);
 
-    impl Drop for Before {
+    impl Drop for Before<'_> {
+        #[inline]
         fn drop(&mut self) {
-            CURRENT.set(self.0);
+            self.0.set(self.1);
         }
     }
 
     let current = Current { link, turn };
-    let _before = Before(CURRENT.replace(&current));
-    work()
+    CURRENT.with(|place| {
+        let _before = Before(place, place.replace(&current));
+        work()
+    })
 }
 
 pub(crate) fn current() -> Option<Current> {

@@ -308,6 +308,10 @@ pub struct Report {
     pub cursor: u32,
     /// Bits that the host sets and the shim reads between messages: [`Report::RETURN_SOON`], [`Report::REVOKED`].
     pub flags: u32,
+    /// 1 once any of `outcomes` was written; 0, as the host wrote before the call, while every message is handled.
+    pub failed: u32,
+    /// Zero.
+    pub reserved: u32,
     /// A byte a message: the error's number; 0, as the host wrote before the call, for handled.
     pub outcomes: *mut u8,
 }
