@@ -1,4 +1,4 @@
-//! Instructions of the hot path, which repeat: each stage alone, and whole journeys.
+//! Instructions of the hot path, which repeat exactly: each stage alone, and whole journeys.
 //!
 //! `cargo bench -p mycelia-benches --bench instructions`. A bench handles 1,000 messages, and nothing else is counted: neither
 //! set-up and warm-up, nor other threads. Wall time is not measured here.

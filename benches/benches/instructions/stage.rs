@@ -222,19 +222,18 @@ fn claim(
     (queue, batch)
 }
 
-fn requests() -> (Asks<u64>, Queue<Message>, Vec<AskId>) {
+type Requests = (Asks<u64>, Queue<Message>, Vec<AskId>, Vec<Message>);
+
+fn requests() -> Requests {
     let asks = Asks::new(SENDER, 1024);
     let begin = |_| asks.begin(1, 7).expect("a slot is free");
     let ids = (0..MESSAGES).map(begin).collect();
-    (asks, with_room(Policy::Reject), ids)
+    (asks, with_room(Policy::Reject), ids, Vec::with_capacity(1))
 }
 
 // The end of a request: won, delivered and claimed one by one, its slot free again.
 #[library_benchmark(setup = requests)]
-fn outcome(
-    (asks, queue, ids): (Asks<u64>, Queue<Message>, Vec<AskId>),
-) -> (Asks<u64>, Queue<Message>, Vec<AskId>) {
-    let mut batch = Vec::with_capacity(1);
+fn outcome((asks, queue, ids, mut batch): Requests) -> Requests {
     for id in &ids {
         if let Some(target) = asks.end(*id, End::Answered) {
             let outcome = Message(Envelope { trace: target, ..MESSAGE.0 });
@@ -244,7 +243,7 @@ fn outcome(
         batch.clear();
         black_box(asks.release(*id));
     }
-    (asks, queue, ids)
+    (asks, queue, ids, batch)
 }
 
 fn boundary_of(length: usize) -> (Plugin, usize) {

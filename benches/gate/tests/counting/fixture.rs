@@ -162,11 +162,15 @@ pub fn only_section(path: &Path) -> Counts {
     baseline.0.into_values().next().unwrap()
 }
 
+/// The folder of this name for what is built.
+pub fn built(target: &str) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(target)
+}
+
 /// The gate in this folder, with this folder for what it builds.
 pub fn gate_command(folder: &Path, target: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mycelia-gate"));
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join(target);
-    command.args(arguments).current_dir(folder).env("CARGO_TARGET_DIR", target);
+    command.args(arguments).current_dir(folder).env("CARGO_TARGET_DIR", built(target));
     // Set for this test by whoever runs it, and no business of the repository that is guarded.
     command.env_remove("RUSTFLAGS").env_remove("CARGO_INCREMENTAL");
     command
