@@ -3,6 +3,7 @@
 use std::{
     fmt,
     ops::{Deref, DerefMut},
+    sync::Arc,
     time::Duration,
 };
 
@@ -140,8 +141,9 @@ impl Handled {
 ///
 /// Any `std` error becomes a [`ErrorCode::Failed`] by `?`.
 /// It is one pointer, so that a handler's `Result` travels in a register; its parts are read and changed as its fields.
+/// A clone shares them until one of the two is changed, so what a full queue says is not written anew for every message.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Error(Box<ErrorParts>);
+pub struct Error(Arc<ErrorParts>);
 
 /// The parts of an [`Error`].
 #[derive(Clone, Debug, PartialEq)]
@@ -203,7 +205,7 @@ impl Error {
 impl From<ErrorParts> for Error {
     #[cold]
     fn from(parts: ErrorParts) -> Self {
-        Error(Box::new(parts))
+        Error(Arc::new(parts))
     }
 }
 
@@ -217,7 +219,7 @@ impl Deref for Error {
 
 impl DerefMut for Error {
     fn deref_mut(&mut self) -> &mut ErrorParts {
-        &mut self.0
+        Arc::make_mut(&mut self.0)
     }
 }
 

@@ -185,9 +185,7 @@ impl Runtime {
     #[cold]
     fn full(&self, to: &Slot) -> Error {
         to.ledger.reject(1);
-        Error::new(ErrorCode::Full, to.full.as_str())
-            .handled(Handled::No)
-            .retry_after(Duration::from_millis(100))
+        to.full.clone()
     }
 
     /// Begins a request whose outcome goes to `template`.

@@ -19,6 +19,7 @@ use mycelia_kernel::{
     scope::Grants,
     timers::{TimerId, Timers},
 };
+use mycelia_plugin::{Error, Handled};
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     net::TcpListener,
@@ -77,8 +78,8 @@ pub struct Slot {
     pub listeners: Mutex<HashMap<String, TcpListener>>,
     /// Its name.
     pub name: String,
-    /// What a sender is told when the queue gives its message back: under load that is often, so it is written once.
-    pub full: String,
+    /// What a sender is told when the queue gives its message back: under load that is often, so it is made once.
+    pub full: Error,
 }
 
 /// What the host needs of the config while it runs.
@@ -242,9 +243,11 @@ impl Slot {
         Slot {
             id,
             name: name.to_owned(),
-            full: format!(
+            full: Error::full(format!(
                 "the queue of `{name}` is full ({capacity} messages, policy {policy}); send slower, or raise its capacity"
-            ),
+            ))
+            .handled(Handled::No)
+            .retry_after(Duration::from_millis(100)),
             queue: Queue::new(limits),
             ledger: Ledger::new(),
             asks: Asks::new(id, u16::try_from(limits.outcomes).unwrap_or(u16::MAX)),

@@ -20,6 +20,8 @@ pub(crate) struct Turn {
     handled: *const Envelope,
     /// Room for the error of a send, made once for the call rather than for each.
     error: *mut RawError,
+    /// The last error of a send: a full queue says the same to one message after the other.
+    failure: Option<Error>,
 }
 
 // SAFETY: it is used by the thread that is in the call, and between calls nobody uses it.
@@ -29,7 +31,8 @@ impl Turn {
     /// One that is in no call yet.
     pub fn new(link: Link) -> Self {
         let (call, outbox, error) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
-        Turn { link, call, outbox, version: 0, handled: &Envelope::EMPTY, error }
+        let handled = &Envelope::EMPTY;
+        Turn { link, call, outbox, version: 0, handled, error, failure: None }
     }
 
     /// A call begins.
@@ -40,7 +43,8 @@ impl Turn {
     pub unsafe fn enter(&mut self, call: *mut Call, error: *mut RawError) {
         // SAFETY: the caller vouches.
         let (outbox, version) = unsafe { ((*call).outbox, (*call).version) };
-        *self = Turn { link: self.link, call, outbox, version, handled: &Envelope::EMPTY, error };
+        (self.call, self.outbox, self.version) = (call, outbox, version);
+        (self.handled, self.error) = (&Envelope::EMPTY, error);
     }
 
     #[inline]
@@ -230,9 +234,9 @@ impl Turn {
     }
 
     #[cold]
-    fn failure(&self, status: u32) -> Error {
+    fn failure(&mut self, status: u32) -> Error {
         // SAFETY: the host call that answered with this status has written the error, whose room is still there.
-        unsafe { (*self.error).read(status) }
+        unsafe { (*self.error).read_again(status, &mut self.failure) }
     }
 
     #[cold]

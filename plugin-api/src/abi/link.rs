@@ -61,14 +61,37 @@ impl RawError {
         }
     }
 
+    fn written(&self) -> Bytes {
+        Bytes { start: self.text, length: self.length.min(self.capacity) }
+    }
+
+    /// What the other side wrote; a clone of `last`, which keeps it, where that says the same.
+    ///
+    /// # Safety
+    /// As for `read`.
+    pub(crate) unsafe fn read_again(&self, status: u32, last: &mut Option<Error>) -> Error {
+        let is_same = |error: &&mut Error| {
+            // SAFETY: by the caller.
+            let text = unsafe { self.written().get() };
+            error.code as u32 == status
+                && error.handled as u32 == self.handled
+                && nanos(error) == self.retry_after
+                && error.text.as_bytes() == text
+        };
+        if let Some(error) = last.as_mut().filter(is_same) {
+            return error.clone();
+        }
+        // SAFETY: by the caller.
+        last.insert(unsafe { self.read(status) }).clone()
+    }
+
     /// What the other side wrote.
     ///
     /// # Safety
     /// The room for the text must still be there.
     pub(crate) unsafe fn read(&self, status: u32) -> Error {
         // SAFETY: the other side wrote `length` bytes within the capacity.
-        let text =
-            unsafe { Bytes { start: self.text, length: self.length.min(self.capacity) }.text() };
+        let text = unsafe { self.written().text() };
         ErrorParts {
             code: ErrorCode::from_number(status as u8),
             text: text.to_owned(),
@@ -87,7 +110,7 @@ impl RawError {
         if let Some(raw) = unsafe { this.as_mut() } {
             raw.code = error.code as u32;
             raw.handled = error.handled as u32;
-            raw.retry_after = error.retry_after.map_or(0, |delay| delay.as_nanos() as u64);
+            raw.retry_after = nanos(error);
             let cut = error.text.floor_char_boundary(raw.capacity);
             // SAFETY: `cut` is at most the capacity of the room and the length of the text.
             unsafe { ptr::copy_nonoverlapping(error.text.as_ptr(), raw.text, cut) };
@@ -95,6 +118,11 @@ impl RawError {
         }
         error.code as u32
     }
+}
+
+/// Until it is worth trying again, as it crosses; 0 is unknown.
+fn nanos(error: &Error) -> u64 {
+    error.retry_after.map_or(0, |delay| delay.as_nanos() as u64)
 }
 
 impl RawBody {
@@ -116,7 +144,7 @@ impl RawBody {
         RawBody {
             code: error.code as u32,
             handled: error.handled as u32,
-            retry_after: error.retry_after.map_or(0, |delay| delay.as_nanos() as u64),
+            retry_after: nanos(error),
             ..RawBody::new(error.text.as_bytes(), flags::RAW, 0)
         }
     }
@@ -225,5 +253,41 @@ unsafe extern "C" fn take_completion(
     // SAFETY: `completion` passes the closure; the host passes an outcome and content valid for this call.
     unsafe {
         (*context.cast::<&mut dyn FnMut(u64, &Envelope, &[u8])>())(token, &*outcome, content.get())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_that_says_the_same_again_is_made_once() {
+        let mut room = [0_u8; 64];
+        let mut raw = RawError::new(room.as_mut_ptr(), room.len());
+        let mut last = None;
+        let mut cross = |error: Error| {
+            // SAFETY: the room is there until the end of the test.
+            unsafe {
+                let status = RawError::write(&mut raw, &error);
+                (error, raw.read_again(status, &mut last))
+            }
+        };
+        let full = || Error::full("the queue of `stock` is full").handled(Handled::No);
+        let others = [
+            Error::full("the queue of `other` is full").handled(Handled::No),
+            Error::invalid("the queue of `stock` is full").handled(Handled::No),
+            full().handled(Handled::Yes),
+            full().retry_after(Duration::from_secs(1)),
+        ];
+        for other in others {
+            let (sent, first) = cross(full());
+            assert_eq!(sent, first);
+            let mut changed = cross(full()).1;
+            assert_eq!(first.text.as_ptr(), changed.text.as_ptr(), "they share their parts");
+            changed.text.push('!');
+            assert_eq!(sent, first, "a clone that is changed is its own");
+            let (sent, different) = cross(other);
+            assert_eq!(sent, different);
+        }
     }
 }
