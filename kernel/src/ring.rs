@@ -559,7 +559,7 @@ mod memory {
             // No instruction, but the compiler does not make one copy of all.
             compiler_fence(Release);
         }
-        if length % 2 > 0 {
+        if !length.is_multiple_of(2) {
             // SAFETY: by the caller.
             unsafe { ptr::copy_nonoverlapping(from.add(length - 1), to.add(length - 1), 1) };
         }
