@@ -6,6 +6,7 @@ mod check;
 mod exit;
 mod inspect;
 mod message;
+mod new;
 mod output;
 mod reach;
 mod reload;
@@ -70,6 +71,8 @@ MYCELIA_LOG_FORMAT (text, json), MYCELIA_PLUGIN_PATH, CARGO, NO_COLOR.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Write a plugin that builds, passes its test and runs, for you to change.
+    New(new::New),
     /// Run a host from a config file until it is told to stop.
     Run {
         /// The RON file that says which plugins to run, and how.
@@ -114,6 +117,7 @@ impl Command {
         match self {
             Command::Run { file } => return Ok((seams.run)(file)),
             Command::Dev { file } => return Ok((seams.dev)(file)),
+            Command::New(new) => new.execute(),
             Command::Check(check) => check.execute(seams.check),
             Command::Inspect(inspect) => inspect.execute(seams.inspect),
             Command::Status(show) => show.execute(),
@@ -151,6 +155,8 @@ mod tests {
     #[test]
     fn what_is_taken() {
         for arguments in [
+            "new rate-limiter",
+            "new tally --plugin-api ../mycelia/plugin-api",
             "run a.ron",
             "dev a.ron",
             "check a.ron --effective --json",
@@ -190,6 +196,14 @@ mod tests {
             ("reload", "NAME"),
             ("reload a b", "'b'"),
             ("fly", "fly"),
+            ("new", "NAME"),
+            ("new Tally", "a-z"),
+            ("new 2tally", "beginning with a letter"),
+            ("new ../tally", "a-z"),
+            ("new fn", "choose another"),
+            ("new serde", "choose another"),
+            ("new mycelia-kv", "choose another"),
+            ("new operator", "reserved"),
         ] {
             let error = parse(arguments).expect_err(arguments).to_string();
             assert!(error.contains(part), "{arguments}: {error}");
