@@ -12,6 +12,7 @@ mod reach;
 mod reload;
 mod status;
 mod stop;
+mod why;
 
 pub use check::report_mistakes;
 pub use exit::{Exit, Failure};
@@ -93,6 +94,8 @@ enum Command {
     Send(message::Send),
     /// Send a request to a subsystem, and print the reply.
     Ask(message::Ask),
+    /// Explain where a path leads for a sender, and what allows or denies it.
+    Why(why::Explain),
     /// Put the new build of a plugin in place of the one that serves.
     Reload(reload::Reload),
     /// Stop a running host: its queues drain first.
@@ -123,6 +126,7 @@ impl Command {
             Command::Status(show) => show.execute(),
             Command::Send(send) => send.execute(),
             Command::Ask(ask) => ask.execute(),
+            Command::Why(explain) => explain.execute(),
             Command::Reload(reload) => reload.execute(),
             Command::Stop(stop) => stop.execute(),
             Command::Completions { shell } => output::data(&completions(*shell)),
@@ -166,6 +170,8 @@ mod tests {
             "send kv://put/x -",
             "send kv://put/x @file --json",
             "ask kv://get/x --within 2s",
+            "why kv://put/x",
+            "why kv://put/x --as http --json --control localhost:7070",
             "reload kv",
             "reload kv --json --control localhost:7070 --token file",
             "stop",
@@ -194,6 +200,7 @@ mod tests {
             ("status --control 7070", "HOST:PORT"),
             ("send", "PATH"),
             ("reload", "NAME"),
+            ("why", "PATH"),
             ("reload a b", "'b'"),
             ("fly", "fly"),
             ("new", "NAME"),
