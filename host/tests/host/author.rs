@@ -33,6 +33,14 @@ fn edit(file: &Path, old: &str, new: &str) {
     fs::write(file, text.replace(old, new)).unwrap();
 }
 
+/// The row, the method and the test that the author's guide tells its readers to add.
+fn changes_of_the_guide() -> [String; 3] {
+    let guide = fs::read_to_string(repository().join("plugin-api/README.md")).unwrap();
+    let blocks = guide.split("```rust,ignore\n").skip(1);
+    let blocks = blocks.map(|rest| rest.split("```").next().unwrap().to_owned());
+    blocks.collect::<Vec<_>>().try_into().expect("the guide changes three things")
+}
+
 fn names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).unwrap();
     let mut names: Vec<_> =
@@ -64,13 +72,23 @@ fn a_plugin_is_written_tested_served_and_changed() {
     let command = mycelia(folder.path(), &["run", "first-hour/first-hour.ron"]);
     let host = start(command, folder);
     eventually("the plugin serves", || host.err().contains("ask first-hour://add/visits 2"));
-    let add = |amount: &str| host.run(&["ask", "first-hour://add/visits", amount]).out;
-    assert_eq!(add("2").trim_end(), "2");
+    let added = host.run(&["ask", "first-hour://add/visits", "2"]);
+    assert_eq!(added.out.trim_end(), "2", "{added:?}");
 
-    edit(&plugin.join("src/lib.rs"), "Ok(*value)", "Ok(*value * 100)");
+    let [row, method, test] = changes_of_the_guide();
+    let source = plugin.join("src/lib.rs");
+    let (add_row, add_method) = ("on(\"add/", "/// Answers with the new count.");
+    edit(&source, add_row, &format!("{row}{add_row}"));
+    edit(&source, add_method, &format!("{method}{add_method}"));
+    let tests = plugin.join("tests/counter.rs");
+    fs::write(&tests, fs::read_to_string(&tests).unwrap() + &test).unwrap();
+    let tested = cargo(&plugin, &["test", "--config", dependencies]);
+    assert!(tested.contains("a_reset_begins_anew ... ok"), "{tested}");
     cargo(&plugin, &["build", "--lib", "--config", dependencies]);
     eventually("the new build serves", || host.err().contains("generation 2"));
-    assert_eq!(add("1").trim_end(), "300");
+    let ask = |route: &str| host.run(&["ask", &format!("first-hour://{route}/visits")]).out;
+    assert_eq!([ask("reset"), ask("value")].map(|count| count.trim_end().to_owned()), ["2", "0"]);
+    assert_eq!(host.run(&["why", "first-hour://reset/visits"]).code, Some(0));
     let stopped = host.run(&["stop"]);
     assert_eq!(stopped.code, Some(0), "{stopped:?}");
     assert_eq!(host.ended().0, Some(0));
@@ -130,7 +148,10 @@ fn what_cannot_be_written_leaves_nothing() {
     refused(new("new hour --plugin-api nowhere"), 2, "name the folder plugin-api of a clone");
     fs::create_dir(folder.path().join("hour")).unwrap();
     refused(new("new hour"), 1, "is there already; choose another name");
-    assert_eq!(names(folder.path()), ["hour"]);
+    // A link to nowhere is found only when the draft is moved.
+    symlink("nowhere", folder.path().join("later")).unwrap();
+    refused(new("new later"), 1, "nothing was changed");
+    assert_eq!(names(folder.path()), ["hour", "later"]);
 
     // A clone without a folder for plugins, and one whose members are on one line.
     clone_in(folder.path());
