@@ -13,3 +13,4 @@ pub mod run;
 pub mod runtime;
 pub mod status;
 pub mod watch;
+pub mod why;

@@ -1,6 +1,6 @@
 //! What the command line and the control server may do with a running host.
 
-use crate::{report::ReloadReport, status::Status};
+use crate::{report::ReloadReport, status::Status, why::Why};
 use mycelia_plugin::Error;
 use std::time::Duration;
 
@@ -39,6 +39,12 @@ pub trait Operator: Send + Sync {
     /// Puts what is in a subsystem's file in place of what serves; `done` is called exactly once with what became of it.
     fn reload(&self, name: &str, done: ReloadDone);
 
+    /// Explains where a path leads for a sender, a subsystem or `operator`, and what allows or denies it.
+    ///
+    /// # Errors
+    /// When there is no such sender.
+    fn why(&self, path: &str, sender: &str) -> Result<Why, Error>;
+
     /// Begins an orderly stop.
     fn stop(&self);
 }
@@ -63,6 +69,10 @@ impl<O: Operator> Operator for &'static O {
 
     fn reload(&self, name: &str, done: ReloadDone) {
         (**self).reload(name, done);
+    }
+
+    fn why(&self, path: &str, sender: &str) -> Result<Why, Error> {
+        (**self).why(path, sender)
     }
 
     fn stop(&self) {

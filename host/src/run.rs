@@ -166,7 +166,7 @@ fn commands(file: &Path) -> Vec<String> {
 }
 
 /// The command as this binary's caller can type it, which may not have it in the path.
-fn runnable(command: &str) -> String {
+pub(crate) fn runnable(command: &str) -> String {
     let own = std::env::args().next().unwrap_or_default();
     match command.strip_prefix("mycelia ") {
         Some(rest) if own.contains('/') => format!("{own} {rest}"),

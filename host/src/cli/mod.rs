@@ -6,11 +6,13 @@ mod check;
 mod exit;
 mod inspect;
 mod message;
+mod new;
 mod output;
 mod reach;
 mod reload;
 mod status;
 mod stop;
+mod why;
 
 pub use check::report_mistakes;
 pub use exit::{Exit, Failure};
@@ -70,6 +72,8 @@ MYCELIA_LOG_FORMAT (text, json), MYCELIA_PLUGIN_PATH, CARGO, NO_COLOR.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Write a plugin that builds, passes its test and runs, for you to change.
+    New(new::New),
     /// Run a host from a config file until it is told to stop.
     Run {
         /// The RON file that says which plugins to run, and how.
@@ -90,6 +94,8 @@ enum Command {
     Send(message::Send),
     /// Send a request to a subsystem, and print the reply.
     Ask(message::Ask),
+    /// Explain where a path leads for a sender, and what allows or denies it.
+    Why(why::Explain),
     /// Put the new build of a plugin in place of the one that serves.
     Reload(reload::Reload),
     /// Stop a running host: its queues drain first.
@@ -114,11 +120,13 @@ impl Command {
         match self {
             Command::Run { file } => return Ok((seams.run)(file)),
             Command::Dev { file } => return Ok((seams.dev)(file)),
+            Command::New(new) => new.execute(),
             Command::Check(check) => check.execute(seams.check),
             Command::Inspect(inspect) => inspect.execute(seams.inspect),
             Command::Status(show) => show.execute(),
             Command::Send(send) => send.execute(),
             Command::Ask(ask) => ask.execute(),
+            Command::Why(explain) => explain.execute(),
             Command::Reload(reload) => reload.execute(),
             Command::Stop(stop) => stop.execute(),
             Command::Completions { shell } => output::data(&completions(*shell)),
@@ -151,6 +159,8 @@ mod tests {
     #[test]
     fn what_is_taken() {
         for arguments in [
+            "new rate-limiter",
+            "new tally --plugin-api ../mycelia/plugin-api",
             "run a.ron",
             "dev a.ron",
             "check a.ron --effective --json",
@@ -160,6 +170,8 @@ mod tests {
             "send kv://put/x -",
             "send kv://put/x @file --json",
             "ask kv://get/x --within 2s",
+            "why kv://put/x",
+            "why kv://put/x --as http --json --control localhost:7070",
             "reload kv",
             "reload kv --json --control localhost:7070 --token file",
             "stop",
@@ -188,8 +200,17 @@ mod tests {
             ("status --control 7070", "HOST:PORT"),
             ("send", "PATH"),
             ("reload", "NAME"),
+            ("why", "PATH"),
             ("reload a b", "'b'"),
             ("fly", "fly"),
+            ("new", "NAME"),
+            ("new Tally", "a-z"),
+            ("new 2tally", "beginning with a letter"),
+            ("new ../tally", "a-z"),
+            ("new fn", "choose another"),
+            ("new serde", "choose another"),
+            ("new mycelia-kv", "choose another"),
+            ("new operator", "reserved"),
         ] {
             let error = parse(arguments).expect_err(arguments).to_string();
             assert!(error.contains(part), "{arguments}: {error}");

@@ -112,10 +112,15 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub fn status(&self) -> Result<Vec<u8>, ClientError> {
-        let request = self.agent.get(self.url("/status"));
-        let request = self.authorized(request).config().timeout_recv_response(Some(SOON)).build();
-        let mut response = self.accepted(request.call(), SOON)?;
-        self.bytes(&mut response)
+        self.get("/status", &[])
+    }
+
+    /// Where a path leads for a sender and why, as JSON.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn why(&self, path: &str, sender: &str) -> Result<Vec<u8>, ClientError> {
+        self.get("/why", &[("path", path), ("as", sender)])
     }
 
     /// Sends a message.
@@ -161,6 +166,13 @@ impl Client {
     /// See [`ClientError`].
     pub fn stop(&self) -> Result<Vec<u8>, ClientError> {
         let mut response = self.post("/stop", &[], &[], SOON)?;
+        self.bytes(&mut response)
+    }
+
+    fn get(&self, endpoint: &str, query: &[(&str, &str)]) -> Result<Vec<u8>, ClientError> {
+        let request = self.agent.get(self.url(endpoint)).query_pairs(query.iter().copied());
+        let request = self.authorized(request).config().timeout_recv_response(Some(SOON)).build();
+        let mut response = self.accepted(request.call(), SOON)?;
         self.bytes(&mut response)
     }
 

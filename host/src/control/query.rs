@@ -4,6 +4,8 @@ use crate::config::amounts::parse_duration;
 use percent_encoding::percent_decode_str;
 use std::time::Duration;
 
+const NO_PATH: &str = "the query names no path; write ?path=kv://put/x, percent-encoded";
+
 /// The parameters of a message.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Query {
@@ -28,9 +30,7 @@ impl Query {
                 _ => return Err(unknown(name)),
             }
         }
-        let path =
-            path.ok_or("the query names no path; write ?path=kv://put/x, percent-encoded")?;
-        Ok(Self { path, within })
+        Ok(Self { path: path.ok_or(NO_PATH)?, within })
     }
 }
 
@@ -47,6 +47,22 @@ pub(super) fn subsystem(query: &str) -> Result<String, String> {
         }
     }
     subsystem.ok_or_else(|| "the query names no subsystem; write ?subsystem=kv".into())
+}
+
+/// Reads `path=…`, and `as=…` where the sender is not the operator.
+///
+/// # Errors
+/// What is wrong with it, in one sentence.
+pub(super) fn path_and_sender(query: &str) -> Result<(String, String), String> {
+    let (mut path, mut sender) = (None, None);
+    for pair in pairs(query) {
+        match pair? {
+            ("path", value) => set(&mut path, "path", value)?,
+            ("as", value) => set(&mut sender, "as", value)?,
+            (name, _) => return Err(unknown(name)),
+        }
+    }
+    Ok((path.ok_or(NO_PATH)?, sender.unwrap_or("operator".into())))
 }
 
 /// The parameters, each with its value decoded.
@@ -128,6 +144,19 @@ mod tests {
         check("path=a%2", Err("two hex digits"));
         check("path=a%zz", Err("two hex digits"));
         check("path=%FF", Err("not UTF-8"));
+    }
+
+    #[test]
+    fn a_path_is_explained_to_a_sender() {
+        let read = |query| path_and_sender(query);
+        let pair = |path: &str, sender: &str| Ok((path.to_owned(), sender.to_owned()));
+        assert_eq!(read("path=kv%3A%2F%2Fput/x&as=http"), pair("kv://put/x", "http"));
+        assert_eq!(read("path=a://b"), pair("a://b", "operator"));
+        for (query, part) in
+            [("as=kv", "names no path"), ("path=a&as=b&as=c", "twice"), ("path=a&to=b", "unknown")]
+        {
+            assert!(read(query).is_err_and(|text| text.contains(part)), "{query}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::server::Limits;
 use crate::operator::{Operator, OperatorReply};
 use crate::report::ReloadReport;
 use crate::status::Status;
+use crate::why::Why;
 use axum::body::{Body, HttpBody};
 use axum::extract::{RawQuery, State};
 use axum::http::{StatusCode, header};
@@ -31,6 +32,7 @@ Mycelia host
 GET  /livez                         whether this process answers
 GET  /readyz                        whether every required subsystem runs (503 if not)
 GET  /status                        the whole host as JSON
+GET  /why?path=PATH&as=SUBSYSTEM    where a path leads for a sender, and what allows or denies it
 
 With the token (Authorization: Bearer ...):
 POST /send?path=PATH                sends the body as a message
@@ -55,6 +57,7 @@ pub(super) fn router(control: Arc<Control>) -> Router {
         .route("/livez", get("ok\n"))
         .route("/readyz", get(readyz))
         .route("/status", get(status))
+        .route("/why", get(why))
         .route("/send", post(send))
         .route("/ask", post(ask))
         .route("/reload", post(reload))
@@ -74,6 +77,15 @@ async fn readyz(State(control): State<Arc<Control>>) -> (StatusCode, &'static st
 
 async fn status(State(control): State<Arc<Control>>) -> Result<Json<Status>, Refusal> {
     control.operate(|operator| operator.status()).await.map(Json)
+}
+
+async fn why(
+    State(control): State<Arc<Control>>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Why>, Refusal> {
+    let (path, sender) =
+        query::path_and_sender(&query.unwrap_or_default()).map_err(Refusal::bad_request)?;
+    Ok(Json(control.operate(move |operator| operator.why(&path, &sender)).await??))
 }
 
 async fn send(

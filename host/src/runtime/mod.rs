@@ -22,6 +22,7 @@ mod slot;
 mod start;
 mod stop;
 mod template;
+mod why;
 mod work;
 mod workers;
 

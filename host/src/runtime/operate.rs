@@ -6,6 +6,7 @@ use crate::{
     operator::{Done, Operator, OperatorReply, ReloadDone},
     report::ReloadReport,
     status::{Phase, Status},
+    why::Why,
 };
 use mycelia_kernel::ids::SubsystemId;
 use mycelia_plugin::{
@@ -138,12 +139,17 @@ impl Operator for Runtime {
         }
     }
 
+    fn why(&self, path: &str, sender: &str) -> Result<Why> {
+        self.explain(path, sender)
+    }
+
     fn stop(&self) {
         self.lifecycle.stop();
     }
 }
 
-fn no_subsystem<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Error {
+/// Nobody has this name; those are there.
+pub(super) fn no_subsystem<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Error {
     let names: Vec<&str> = names.collect();
     let text = format!(
         "there is no subsystem `{}`; there are `{}`",

@@ -57,7 +57,7 @@ fn run_at(host: &Host, arguments: &str) -> Ended {
 #[test]
 fn usage_is_exit_2() {
     for arguments in
-        ["", "fly", "send", "reload", "status --control nowhere", "ask a://b --within x"]
+        ["", "fly", "send", "reload", "why", "status --control nowhere", "ask a://b --within x"]
     {
         let ended = run(arguments);
         assert_eq!((ended.code, ended.out.as_str()), (Some(2), ""), "{arguments}: {ended:?}");
@@ -75,12 +75,14 @@ fn help_fits_a_terminal() {
         "",
         "run",
         "dev",
+        "new",
         "check",
         "inspect",
         "status",
         "send",
         "ask",
         "reload",
+        "why",
         "stop",
         "completions",
     ] {
@@ -96,7 +98,9 @@ fn no_host_is_exit_69() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     drop(listener);
-    for arguments in ["status", "send a://b", "ask a://b x --json", "reload kv --json", "stop"] {
+    for arguments in
+        ["status", "why a://b", "send a://b", "ask a://b x --json", "reload kv --json", "stop"]
+    {
         let ended = run(&format!("{arguments} --control {address}"));
         assert_eq!((ended.code, ended.out.as_str()), (Some(69), ""), "{ended:?}");
         let text = format!("no host answers at {address}; start one with `mycelia run FILE`");
@@ -275,6 +279,22 @@ fn reload_explains_a_refusal() {
     assert_eq!((ended.code, ended.err.as_str()), (Some(1), ""));
     let json: serde_json::Value = serde_json::from_str(&ended.out).unwrap();
     assert_eq!((&json["error"], &json["handled"]), (&"busy".into(), &"no".into()));
+}
+
+#[test]
+fn why_is_a_text_or_json_with_an_exit_code() {
+    let host = Host::start();
+    let ended = run_at(&host, "why allowed://x%2Fy?a=b&c --as http");
+    assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""));
+    let expect = "allowed://x%2Fy?a=b&c as http: allowed\n  because    it is so\u{fffd}[2J\n";
+    assert_eq!(ended.out, expect);
+    let ended = run_at(&host, "why denied://x --json");
+    assert_eq!((ended.code, ended.err.as_str()), (Some(1), ""));
+    let json: serde_json::Value = serde_json::from_str(&ended.out).unwrap();
+    assert_eq!((&json["as"], &json["verdict"]), (&"operator".into(), &"denied".into()));
+    let ended = run_at(&host, "why error://not_found/no");
+    assert_eq!((ended.code, ended.out.as_str()), (Some(1), ""));
+    assert_eq!(ended.err, "error: because of not_found\u{fffd}[2J\n");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use mycelia::control::{Folders, Limits, Server, Token, serve_with};
 use mycelia::operator::{Done, Operator, OperatorReply, ReloadDone};
 use mycelia::report::{ReloadReport, ReloadTimes, StateFate};
 use mycelia::status::{Status, SubsystemStatus};
+use mycelia::why::Why;
 use mycelia_plugin::{Error, ErrorCode, Handled};
 use std::fs::Permissions;
 use std::net::{SocketAddr, TcpListener};
@@ -79,8 +80,28 @@ impl Operator for Fake {
         }
     }
 
+    fn why(&self, path: &str, sender: &str) -> Result<Why, Error> {
+        match split(path) {
+            ("error", code) => Err(error(code)),
+            (name, _) => Ok(why(path, sender, name)),
+        }
+    }
+
     fn stop(&self) {
         self.has_stopped.store(true, Ordering::SeqCst);
+    }
+}
+
+/// A verdict that is the name of the path, on a sender.
+fn why(path: &str, sender: &str, verdict: &str) -> Why {
+    Why {
+        path: path.into(),
+        sender: sender.into(),
+        verdict: verdict.into(),
+        because: "it is so\u{1b}[2J".into(),
+        remedy: None,
+        subsystem: None,
+        route: None,
     }
 }
 

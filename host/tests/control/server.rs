@@ -188,6 +188,8 @@ fn what_is_wrong_is_said_in_json() {
     check("POST /send?path=a&within=2s", 400, "unknown parameter");
     check("POST /ask?path=%zz", 400, "hex digits");
     check("POST /ask?path=a&within=2", 400, "duration");
+    check("GET /why", 400, "names no path");
+    check("POST /why?path=a", 405, "does not take POST");
     check("POST /reload", 400, "names no subsystem");
     check("POST /reload?subsystem=kv&path=a", 400, "unknown parameter");
     check("GET /reload?subsystem=kv", 405, "does not take GET");

@@ -7,6 +7,7 @@ mod process;
 mod shelf;
 mod support;
 
+mod author;
 mod balance;
 mod binary;
 mod bodies;

@@ -1,7 +1,7 @@
 //! Who may send what: grants, refusals that say what is missing, and one library under several names.
 
 use crate::support::{Host, eventually, host, host_with, ledger, refusal, tally};
-use mycelia::status::LedgerStatus;
+use mycelia::{operator::Operator, status::LedgerStatus, why::Why};
 use mycelia_plugin::{ErrorCode, Handled};
 
 const DENIED: (ErrorCode, Handled) = (ErrorCode::Denied, Handled::No);
@@ -119,5 +119,102 @@ fn a_verdict_does_not_outlive_its_routes() {
     assert_eq!(refusal(host.ask("guard://panic", "")).0, ErrorCode::Panicked);
     eventually("it has stopped", || host.send("guard://note/1", "").is_err());
     assert_eq!(host.tally("friend://burst/3", "guard://guarded"), tally([("no_route no", 3)]));
+    host.stop();
+}
+
+fn why(host: &Host, path: &str, sender: &str) -> Why {
+    host.runtime.why(path, sender).unwrap_or_else(|error| panic!("{path} as {sender}: {error}"))
+}
+
+/// What is explained is what happens to a message, and asking for it counts nowhere.
+#[test]
+fn what_is_explained_is_what_happens() {
+    let host = host(SUBSYSTEMS);
+    let paths = [
+        "guard://guarded/1",
+        "guard2://guarded/1",
+        "stranger://guarded/1",
+        "guard://total",
+        "guard://nowhere",
+        "guard://outcome/1",
+        "nobody://x",
+        "guard://a//b",
+        "guard",
+    ];
+    let mut denied = 0;
+    for sender in ["operator", "stranger", "friend"] {
+        for path in paths {
+            let told = match sender {
+                "operator" => host.ask(path, ""),
+                name => host.ask(&format!("{name}://forward"), path),
+            };
+            let word = told.map_or_else(|error| error.code.word(), |_| Why::ALLOWED);
+            denied += u64::from(word == "denied");
+            assert_eq!(why(&host, path, sender).verdict, word, "{path} as {sender}");
+        }
+    }
+    assert_eq!(denied, 4);
+    let counted = |name| host.ledger(name).denied;
+    assert_eq!(["guard", "guard2", "stranger"].map(counted).iter().sum::<u64>(), denied);
+    let error = host.runtime.why("guard://total", "strnger").unwrap_err();
+    assert!(error.text.contains("there are `operator`, `guard`"), "{}", error.text);
+    host.stop();
+}
+
+#[test]
+fn an_explanation_names_what_decides() {
+    let host = host_with("control: (grants: [\"guard:use\"]),", SUBSYSTEMS);
+    for (path, sender, because) in [
+        ("guard://total", "stranger", "the route requires no scope"),
+        ("guard://guarded/1", "guard", "all routes of its own"),
+        ("guard://guarded/1", "friend", "`friend` is granted `guard:use`"),
+        ("guard2://guarded/1", "stranger", "`stranger` is granted nothing, and not `guard2:use`"),
+        ("guard2://guarded/1", "friend", "is granted `guard:use`, and not `guard2:use`"),
+        ("guard://outcome/1", "friend", "only the host reaches `outcome/{number}`"),
+        ("gaurd://total", "friend", "did you mean `guard`?"),
+    ] {
+        let found = why(&host, path, sender).because;
+        assert!(found.contains(because), "{path} as {sender}: {found}");
+    }
+    let found = why(&host, "guard2://guarded/7", "friend");
+    let route = found.route.unwrap();
+    assert_eq!(
+        (route.pattern.as_str(), route.scope.as_deref()),
+        ("guarded/{number}", Some("guard2:use"))
+    );
+    assert_eq!(route.parameters, [("number".to_owned(), "7".to_owned())]);
+    assert_eq!(found.subsystem.unwrap().queue, host.status_of("guard2").queue);
+    host.stop();
+}
+
+/// Whoever writes the remedies into the config is allowed what was denied, and keeps what was granted.
+#[test]
+fn a_remedy_is_what_the_config_lacks() {
+    let path = "guard2://guarded/1";
+    let denied = host_with("control: (grants: []),", SUBSYSTEMS);
+    let remedy = |sender| why(&denied, path, sender).remedy.unwrap();
+    let (control, friend) = (remedy("operator"), remedy("friend"));
+    assert_eq!(friend, r#""friend": (plugin: …, grants: ["guard:use", "guard2:use"])"#);
+    denied.stop();
+    let friend = friend.replace('…', "\"mycelia_faulty\"");
+    let subsystems = SUBSYSTEMS.lines().filter(|line| !line.contains("\"friend\""));
+    let subsystems = subsystems.chain([&*friend]).collect::<Vec<_>>().join("\n");
+    let allowed = host_with(&format!("{control},"), &subsystems);
+    for (path, sender) in [(path, "operator"), (path, "friend"), ("guard://guarded/1", "friend")] {
+        assert!(why(&allowed, path, sender).is_allowed(), "{path} as {sender}");
+    }
+    allowed.stop();
+}
+
+#[test]
+fn a_subsystem_that_has_stopped_is_the_reason() {
+    let host = host(
+        r#""guard": (plugin: "mycelia_faulty", restart: (max: 0, within: "30s", backoff: "0ms"))"#,
+    );
+    assert_eq!(refusal(host.ask("guard://panic", "")).0, ErrorCode::Panicked);
+    eventually("it has stopped", || host.send("guard://note/1", "").is_err());
+    let found = why(&host, "guard://note/1", "operator");
+    assert_eq!((found.verdict.as_str(), found.route), ("no_route", None));
+    assert!(found.because.starts_with("`guard` has stopped: "), "{}", found.because);
     host.stop();
 }
