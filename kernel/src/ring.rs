@@ -379,6 +379,20 @@ impl<T> Slots<T> {
 
     #[inline]
     fn take(&self, position: u64) -> T {
+        let (word, lap) = (self.word(position), self.lap(position));
+        // Acquire pairs with the Release of `publish`: the value is there.
+        if word.load(Acquire) != lap + 1 {
+            self.cut_run(position);
+        }
+        // SAFETY: the caller claimed the position, and the word says that its value is there; freeing it comes after.
+        let item = self.value(position).with_mut(|value| unsafe { (*value).assume_init_read() });
+        self.free(word, lap);
+        item
+    }
+
+    /// Waits for the run that begins at a claimed position, and makes what follows that position a run of its own.
+    #[cold]
+    fn cut_run(&self, position: u64) {
         let run = loop {
             match self.run_at(position) {
                 0 => spin_loop(),
@@ -386,10 +400,6 @@ impl<T> Slots<T> {
             }
         };
         self.publish(position + 1, run - 1);
-        // SAFETY: the caller claimed the position, and the word says that its value is there; freeing it comes after.
-        let item = self.value(position).with_mut(|value| unsafe { (*value).assume_init_read() });
-        self.free(self.word(position), self.lap(position));
-        item
     }
 
     /// Moves the item of a run of one to the end of `out`, which has room for it.

@@ -109,10 +109,10 @@ pub trait Payload {
     /// The bytes, which may lie in `scratch`, and the flags of their encoding.
     #[doc(hidden)]
     fn encoded<'b>(&'b self, scratch: &'b mut Vec<u8>) -> Result<(&'b [u8], u16)>;
-    /// Plain bytes of a length that is known when this is compiled and that fit into the envelope.
+    /// The same for bytes that fit into the envelope, where that is known, or found out, without memory for more.
     #[doc(hidden)]
     #[inline(always)]
-    fn short(&self) -> Option<Short> {
+    fn short(&self) -> Option<(Short, u16)> {
         None
     }
 }
@@ -132,6 +132,12 @@ impl Short {
         let mut words = [[0; 8]; INLINE / 8];
         words.as_flattened_mut()[..bytes.len()].copy_from_slice(bytes);
         Short { words: words.map(u64::from_ne_bytes), length: bytes.len() }
+    }
+
+    /// The first `length` of these bytes; the others are 0.
+    #[inline(always)]
+    pub(crate) fn within(bytes: [u8; INLINE], length: usize) -> Short {
+        Short { length, ..Short::new(&bytes) }
     }
 
     #[inline(always)]
@@ -160,6 +166,13 @@ impl<T: Serialize + HasSchema + ?Sized> Payload for &T {
         encode_postcard(*self, scratch)?;
         Ok((scratch, flags::POSTCARD))
     }
+
+    #[inline]
+    fn short(&self) -> Option<(Short, u16)> {
+        let mut bytes = [0; INLINE];
+        let length = postcard::to_slice(*self, &mut bytes).ok()?.len();
+        Some((Short::within(bytes, length), flags::POSTCARD))
+    }
 }
 
 impl Payload for Raw<'_> {
@@ -180,8 +193,8 @@ impl<T: IntoBytes + Immutable> Payload for Pod<T> {
     }
 
     #[inline(always)]
-    fn short(&self) -> Option<Short> {
-        (size_of::<T>() <= INLINE).then(|| Short::new(self.0.as_bytes()))
+    fn short(&self) -> Option<(Short, u16)> {
+        (size_of::<T>() <= INLINE).then(|| (Short::new(self.0.as_bytes()), flags::RAW))
     }
 }
 

@@ -75,7 +75,7 @@ impl Context {
     pub fn send<P: Payload>(&mut self, to: impl Address, body: P) -> Result<()> {
         let Context { turn, paths, scratch, .. } = self;
         let (short, flags) = match body.short() {
-            Some(short) => (short, flags::RAW),
+            Some(short) => short,
             None => match body.encoded(scratch)? {
                 (bytes, flags) if bytes.len() <= INLINE => (Short::new(bytes), flags),
                 (bytes, flags) => return send_long(turn, paths, to, &P::SCHEMA, flags, bytes),
@@ -236,7 +236,7 @@ impl<A: Address, P: Payload> Ask<'_, A, P> {
         let Ask { context: Context { turn, paths, replies, scratch, .. }, to, body, within } = self;
         let path = path.as_ref();
         let (short, flags) = match body.short() {
-            Some(short) => (short, flags::RAW),
+            Some(short) => short,
             None => match body.encoded(scratch)? {
                 (bytes, flags) if bytes.len() <= INLINE => (Short::new(bytes), flags),
                 (bytes, flags) => {
