@@ -56,6 +56,30 @@ pub fn bare_library(name: &str) -> io::Result<Vec<u8>> {
     fs::read(bare.path())
 }
 
+/// The instructions of this program when it is run with these arguments, counted by callgrind.
+///
+/// # Errors
+/// If valgrind does not run, or the program fails.
+pub fn instructions(arguments: &[&str]) -> Result<u64, String> {
+    let own = std::env::current_exe().map_err(|error| error.to_string())?;
+    let output = Command::new("valgrind")
+        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+        .arg(own)
+        .args(arguments)
+        // Variants of glibc that depend on the processor would make the counts differ between machines.
+        .env("GLIBC_TUNABLES", "glibc.cpu.hwcaps=-AVX2,-AVX,-ERMS,-FSRM")
+        .output()
+        .map_err(|error| {
+            format!("cannot run valgrind: {error}; install it with `apt-get install valgrind`")
+        })?;
+    let text = String::from_utf8_lossy(&output.stderr);
+    let collected =
+        text.lines().find_map(|line| line.split("Collected : ").nth(1)?.trim().parse().ok());
+    collected
+        .filter(|_| output.status.success())
+        .ok_or_else(|| format!("callgrind counted nothing:\n{text}"))
+}
+
 fn library_file(name: &str) -> io::Result<PathBuf> {
     let mut search = mycelia::loader::search_path(None, &std::env::current_exe()?);
     search.reverse();

@@ -18,8 +18,11 @@ pub fn instructions() -> Vec<Line> {
             Some(most) => format!("{}: {most}", counted.case.name),
             None => counted.case.name.into(),
         };
-        let count = count(counted.case.name, BURSTS)
-            .and_then(|once| Ok((count(counted.case.name, 2 * BURSTS)? - once) as f64));
+        let count = |bursts: u64| {
+            mycelia_benches::instructions(&["--count", counted.case.name, &bursts.to_string()])
+        };
+        let count =
+            count(BURSTS).and_then(|once| Ok((count(2 * BURSTS)?.saturating_sub(once)) as f64));
         match count.map(|count| count / (BURSTS * BURST) as f64) {
             Ok(count) => {
                 let is_passed = counted.most.map(|most| count <= most);
@@ -43,27 +46,6 @@ fn verdict(is_passed: Option<bool>) -> Verdict {
         Some(true) => Verdict::Pass,
         Some(false) => Verdict::Miss,
         None => Verdict::Reported,
-    }
-}
-
-fn count(case: &str, bursts: u64) -> Result<u64, String> {
-    let own = std::env::current_exe().map_err(|error| error.to_string())?;
-    let output = Command::new("valgrind")
-        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
-        .arg(own)
-        .args(["--count", case, &bursts.to_string()])
-        // Variants of glibc that depend on the processor would make the counts differ between machines.
-        .env("GLIBC_TUNABLES", "glibc.cpu.hwcaps=-AVX2,-AVX,-ERMS,-FSRM")
-        .output()
-        .map_err(|error| {
-            format!("cannot run valgrind: {error}; install it with `apt-get install valgrind`")
-        })?;
-    let text = String::from_utf8_lossy(&output.stderr);
-    let collected =
-        text.lines().find_map(|line| line.split("Collected : ").nth(1)?.trim().parse().ok());
-    match collected {
-        Some(count) if output.status.success() => Ok(count),
-        _ => Err(format!("callgrind counted nothing:\n{text}")),
     }
 }
 

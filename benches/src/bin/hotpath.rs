@@ -5,11 +5,7 @@
 
 use mycelia_benches::Bench;
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
-use std::{
-    alloc::System,
-    process::{Command, ExitCode},
-    time::Instant,
-};
+use std::{alloc::System, process::ExitCode, time::Instant};
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -185,27 +181,11 @@ fn bursts_own(bench: &Bench, journey: &Journey) -> f64 {
 
 /// Instructions a message, counted by callgrind in a run of this program.
 fn instructions(journey: usize) -> Result<f64, String> {
-    let once = callgrind(journey, COUNTED)?;
-    let twice = callgrind(journey, COUNTED * 2)?;
+    let count = |bursts: u64| {
+        mycelia_benches::instructions(&["--count", &journey.to_string(), &bursts.to_string()])
+    };
+    let (once, twice) = (count(COUNTED)?, count(COUNTED * 2)?);
     Ok((twice - once) as f64 / (COUNTED * BURST) as f64)
-}
-
-fn callgrind(journey: usize, bursts: u64) -> Result<u64, String> {
-    let own = std::env::current_exe().map_err(|error| error.to_string())?;
-    let output = Command::new("valgrind")
-        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
-        .arg(own)
-        .args(["--count", &journey.to_string(), &bursts.to_string()])
-        // Variants of glibc that depend on the processor would make the counts differ between machines.
-        .env("GLIBC_TUNABLES", "glibc.cpu.hwcaps=-AVX2,-AVX,-ERMS,-FSRM")
-        .output()
-        .map_err(|error| {
-            format!("cannot run valgrind: {error}; install it with `apt-get install valgrind`")
-        })?;
-    let text = String::from_utf8_lossy(&output.stderr);
-    let collected =
-        text.lines().find_map(|line| line.split("Collected : ").nth(1)?.trim().parse().ok());
-    collected.ok_or_else(|| format!("callgrind counted nothing:\n{text}"))
 }
 
 fn check_ledgers(bench: &Bench) {
