@@ -7,7 +7,7 @@ use crate::{
     iai_callgrind::{self, library_benchmark, library_benchmark_group},
     plugin::Plugin,
 };
-use mycelia::abi::{Message, Pool};
+use mycelia::abi::{Magazine, Message, Pool};
 use mycelia_kernel::{
     asks::{AskId, Asks, End},
     cache::{CacheLimits, PathCache},
@@ -131,6 +131,28 @@ fn write((pool, body): (Pool, Vec<u8>)) -> (Pool, Vec<u8>) {
         pool.release(black_box(&message));
     }
     (pool, body)
+}
+
+fn at_hand(body: usize) -> (Pool, Magazine, Vec<u8>) {
+    let (pool, body) = pool(body);
+    let mut magazine = Magazine::new();
+    let block = pool.lend_by(&mut magazine, SENDER, body.len()).expect("there is room");
+    pool.free(block);
+    (pool, magazine, body)
+}
+
+// In a block that the thread has at hand, as a worker does.
+#[library_benchmark]
+#[bench::block(setup = at_hand, args = (1024))]
+fn write_at_hand(
+    (pool, mut magazine, body): (Pool, Magazine, Vec<u8>),
+) -> (Pool, Magazine, Vec<u8>) {
+    for _ in 0..MESSAGES {
+        let mut message = black_box(MESSAGE);
+        let _ = black_box(pool.fill_by(&mut magazine, &mut message, SENDER, black_box(&body)));
+        pool.release_by(&mut magazine, [&black_box(&message).0]);
+    }
+    (pool, magazine, body)
 }
 
 fn queue(policy: Policy, queued: usize) -> Queue<Message> {
@@ -299,6 +321,7 @@ library_benchmark_group!(
         permit_by_scope,
         permit_kept,
         write,
+        write_at_hand,
         enqueue,
         publish_outbox,
         schedule,

@@ -4,7 +4,7 @@ use crate::{
     BURST, MESSAGE,
     harness::{Run, timed},
 };
-use mycelia::abi::Pool;
+use mycelia::abi::{Magazine, Pool};
 use mycelia_kernel::{
     cache::{CacheLimits, PathCache},
     ids::SubsystemId,
@@ -98,13 +98,15 @@ pub fn holding<const COUNT: usize>() -> Result<Run, String> {
 /// A block of the pool lent for a content of 256 bytes, filled, and given back.
 pub fn block() -> Result<Run, String> {
     const BYTES: [u8; 256] = [1; 256];
-    let pool = Pool::new(1 << 20, [1 << 20]).map_err(|error| error.to_string())?;
+    let pool = Pool::new(1 << 30, [1 << 30]).map_err(|error| error.to_string())?;
+    let mut own = Magazine::new();
     Ok(timed(move |bursts| {
         for _ in 0..bursts * BURST {
             let mut envelope = Envelope::EMPTY;
-            let filled = pool.fill(&mut envelope, SubsystemId::OPERATOR, &[], black_box(&BYTES));
+            let to = SubsystemId::OPERATOR;
+            let filled = pool.fill_by(&mut own, &mut envelope, to, black_box(&BYTES));
             filled.expect("there is room for one");
-            pool.release(black_box(&envelope));
+            pool.release_by(&mut own, [black_box(&envelope)]);
         }
         assert_eq!(pool.used(), 0, "every block is back");
     }))

@@ -5,4 +5,4 @@ mod message;
 mod pool;
 
 pub use message::Message;
-pub use pool::{Block, MAX_CONTENT, Pool, PoolError};
+pub use pool::{Block, MAX_CONTENT, Magazine, Pool, PoolError};

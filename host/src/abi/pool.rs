@@ -3,9 +3,10 @@
 //! One mapping holds a region for each power of two from 64 bytes to 64 MiB, each region as long as the whole budget and
 //! backed by memory only where it was touched. So every block, small or large, is named by its distance from one base,
 //! and no envelope holds a pointer. The last eight bytes of a block name its owner, whose quota it counts against.
+//! Each worker holds some small blocks in a [`Magazine`] of its own.
 
 use mycelia_kernel::ids::SubsystemId;
-use mycelia_plugin::abi::{BLOCK_UNIT, Envelope, INLINE};
+use mycelia_plugin::abi::{BLOCK_UNIT, Envelope};
 use std::{
     ptr,
     sync::{
@@ -27,6 +28,12 @@ const MAX_REGION: usize =
     ((u32::MAX as usize + 1) * BLOCK_UNIT / CLASSES) & !(MAX_CONTENT + TRAILER - 1);
 /// From this size on a freed block gives its memory back to the system.
 const RETURNED: usize = 256 * 1024;
+/// The classes that magazines hold: 64 B to 4 KiB.
+const SMALL: usize = 7;
+/// Blocks of a class that a magazine takes or gives back at once; it holds twice as many at most.
+const ROUND: usize = 16;
+/// The least budget of which magazines may hold blocks back: each holds 260 KB at most.
+const SPARE: u64 = 16 << 20;
 
 /// The number of a block, in [`BLOCK_UNIT`]s from the base.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -49,9 +56,29 @@ pub struct Pool {
     /// Bytes of one region; a multiple of every block size.
     region: usize,
     budget: u64,
-    used: AtomicU64,
+    /// Bytes that are lent or in a magazine.
+    reserved: AtomicU64,
     classes: [Mutex<Class>; CLASSES],
     owners: Box<[Owner]>,
+}
+
+/// Free blocks that one thread holds for itself, so that it seldom asks for the lists that all share.
+#[derive(Debug)]
+pub struct Magazine {
+    free: [Vec<u32>; SMALL],
+}
+
+impl Magazine {
+    /// One that holds nothing yet.
+    pub fn new() -> Magazine {
+        Magazine { free: std::array::from_fn(|_| Vec::with_capacity(2 * ROUND + 1)) }
+    }
+}
+
+impl Default for Magazine {
+    fn default() -> Self {
+        Magazine::new()
+    }
 }
 
 /// Free blocks of one size.
@@ -105,7 +132,8 @@ impl Pool {
         let owners =
             quotas.into_iter().map(|quota| Owner { quota, used: AtomicU64::new(0) }).collect();
         let classes = std::array::from_fn(class);
-        Ok(Pool { base: base.cast(), region, budget, used: AtomicU64::new(0), classes, owners })
+        let reserved = AtomicU64::new(0);
+        Ok(Pool { base: base.cast(), region, budget, reserved, classes, owners })
     }
 
     /// Where block 0 begins.
@@ -115,7 +143,7 @@ impl Pool {
 
     /// Bytes that are lent.
     pub fn used(&self) -> u64 {
-        self.used.load(Ordering::Relaxed)
+        self.owners.iter().map(|owner| owner.used.load(Ordering::Relaxed)).sum()
     }
 
     /// Bytes that are lent to one subsystem.
@@ -130,7 +158,7 @@ impl Pool {
     pub fn lend(&self, owner: SubsystemId, length: usize) -> Result<Block, PoolError> {
         let class = class_of(length).ok_or(PoolError::TooLarge)?;
         let size = (SMALLEST << class) as u64;
-        take(&self.used, size, self.budget).ok_or(PoolError::Pool)?;
+        take(&self.reserved, size, self.budget).ok_or(PoolError::Pool)?;
         let account = &self.owners[owner.index()];
         let index =
             take(&account.used, size, account.quota).ok_or(PoolError::Quota).and_then(|()| {
@@ -139,11 +167,86 @@ impl Pool {
                     .ok_or(PoolError::Pool)
                     .inspect_err(|_| give(&account.used, size))
             });
-        let index = index.inspect_err(|_| give(&self.used, size))?;
+        let index = index.inspect_err(|_| give(&self.reserved, size))?;
+        Ok(self.signed(owner, class, index))
+    }
+
+    /// As [`Self::lend`], from the blocks that the caller's thread holds; it takes more where it has none.
+    ///
+    /// What other threads hold is not lent: of the budget, 260 KB a thread may be missing.
+    ///
+    /// # Errors
+    /// See [`PoolError`].
+    #[inline]
+    pub fn lend_by(
+        &self,
+        magazine: &mut Magazine,
+        owner: SubsystemId,
+        length: usize,
+    ) -> Result<Block, PoolError> {
+        let class = class_of(length).ok_or(PoolError::TooLarge)?;
+        let Some(free) = self.magazine_for(magazine, class) else {
+            return self.lend(owner, length);
+        };
+        if free.is_empty() && !self.load(class, free) {
+            return self.lend(owner, length);
+        }
+        let account = &self.owners[owner.index()];
+        take(&account.used, (SMALLEST << class) as u64, account.quota).ok_or(PoolError::Quota)?;
+        let index = free.pop().ok_or(PoolError::Pool)?;
+        Ok(self.signed(owner, class, index))
+    }
+
+    /// A magazine's list of a class, if magazines hold it.
+    #[inline]
+    fn magazine_for<'m>(
+        &self,
+        magazine: &'m mut Magazine,
+        class: usize,
+    ) -> Option<&'m mut Vec<u32>> {
+        if self.budget < SPARE {
+            return None;
+        }
+        magazine.free.get_mut(class)
+    }
+
+    /// Takes a round of blocks from the shared list, if the budget has as much left; whether there are some.
+    #[cold]
+    fn load(&self, class: usize, free: &mut Vec<u32>) -> bool {
+        let size = (SMALLEST << class) as u64;
+        if take(&self.reserved, ROUND as u64 * size, self.budget).is_none() {
+            return false;
+        }
+        let mut shared = self.class(class);
+        free.extend(std::iter::from_fn(|| shared.take()).take(ROUND));
+        give(&self.reserved, (ROUND - free.len()) as u64 * size);
+        !free.is_empty()
+    }
+
+    /// Gives a round of blocks back to the shared list.
+    #[cold]
+    fn unload(&self, class: usize, free: &mut Vec<u32>) {
+        self.class(class).free.extend(free.drain(..ROUND));
+        give(&self.reserved, (ROUND * (SMALLEST << class)) as u64);
+    }
+
+    /// A block with its owner's number.
+    #[inline]
+    fn signed(&self, owner: SubsystemId, class: usize, index: u32) -> Block {
         let block = self.block(class, index);
         // SAFETY: the trailer lies within the block, which is ours until it is freed.
         unsafe { self.trailer(block, class).write(u64::from(owner.0)) };
-        Ok(block)
+        block
+    }
+
+    /// The class of a lent block, its place there, and its owner.
+    #[inline]
+    fn lent(&self, block: Block) -> (usize, u32, usize) {
+        let offset = block.0 as usize * BLOCK_UNIT;
+        let class = offset / self.region;
+        // SAFETY: the trailer was written when the block was lent.
+        let owner = unsafe { self.trailer(block, class).read() } as usize;
+        (class, ((offset % self.region) / (SMALLEST << class)) as u32, owner)
     }
 
     /// The memory of a block.
@@ -153,17 +256,42 @@ impl Pool {
 
     /// Takes a block back. To be called once, by whoever ends the message that holds it.
     pub fn free(&self, block: Block) {
-        let offset = block.0 as usize * BLOCK_UNIT;
-        let (class, size) = (offset / self.region, SMALLEST << (offset / self.region));
-        // SAFETY: the trailer was written when the block was lent.
-        let owner = unsafe { self.trailer(block, class).read() } as usize;
+        let (class, index, owner) = self.lent(block);
+        let size = SMALLEST << class;
         if size >= RETURNED {
             // SAFETY: the block is ours; its contents are not needed any more.
             unsafe { libc::madvise(self.memory(block).cast(), size, libc::MADV_DONTNEED) };
         }
         give(&self.owners[owner].used, size as u64);
-        give(&self.used, size as u64);
-        self.class(class).free.push(((offset % self.region) / size) as u32);
+        give(&self.reserved, size as u64);
+        self.class(class).free.push(index);
+    }
+
+    /// As [`Self::release`] for many, into what the caller's thread holds.
+    pub fn release_by<'e>(
+        &self,
+        magazine: &mut Magazine,
+        envelopes: impl IntoIterator<Item = &'e Envelope>,
+    ) {
+        // Messages often come from one sender: its account is settled once for those that follow each other.
+        let (mut owner, mut bytes) = (0, 0);
+        for block in envelopes.into_iter().filter_map(Envelope::block).map(Block) {
+            let (class, index, of) = self.lent(block);
+            let Some(free) = self.magazine_for(magazine, class) else {
+                self.free(block);
+                continue;
+            };
+            if of != owner {
+                give(&self.owners[owner].used, bytes);
+                (owner, bytes) = (of, 0);
+            }
+            bytes += (SMALLEST << class) as u64;
+            free.push(index);
+            if free.len() > 2 * ROUND {
+                self.unload(class, free);
+            }
+        }
+        give(&self.owners[owner].used, bytes);
     }
 
     /// Puts content into an envelope, inline or in a block at the cost of `owner`.
@@ -177,14 +305,25 @@ impl Pool {
         prefix: &[u8],
         body: &[u8],
     ) -> Result<(), PoolError> {
-        let length = prefix.len() + body.len();
-        envelope.length = u32::try_from(length).map_err(|_| PoolError::TooLarge)?;
-        if length <= INLINE {
-            envelope.inline[..prefix.len()].copy_from_slice(prefix);
-            envelope.inline[prefix.len()..length].copy_from_slice(body);
-            return Ok(());
-        }
-        self.fill_block(envelope, owner, prefix, body)
+        fill_inline(envelope, prefix, body).unwrap_or_else(|| {
+            self.fill_lent(envelope, prefix, body, |length| self.lend(owner, length))
+        })
+    }
+
+    /// As [`Self::fill`], with a block that the caller's thread holds.
+    ///
+    /// # Errors
+    /// See [`PoolError`].
+    pub fn fill_by(
+        &self,
+        magazine: &mut Magazine,
+        envelope: &mut Envelope,
+        owner: SubsystemId,
+        body: &[u8],
+    ) -> Result<(), PoolError> {
+        fill_inline(envelope, &[], body).unwrap_or_else(|| {
+            self.fill_lent(envelope, &[], body, |length| self.lend_by(magazine, owner, length))
+        })
     }
 
     /// As [`Self::fill`], but always in a block.
@@ -195,9 +334,19 @@ impl Pool {
         prefix: &[u8],
         body: &[u8],
     ) -> Result<(), PoolError> {
+        self.fill_lent(envelope, prefix, body, |length| self.lend(owner, length))
+    }
+
+    fn fill_lent(
+        &self,
+        envelope: &mut Envelope,
+        prefix: &[u8],
+        body: &[u8],
+        lend: impl FnOnce(usize) -> Result<Block, PoolError>,
+    ) -> Result<(), PoolError> {
         let length = prefix.len() + body.len();
         envelope.length = u32::try_from(length).map_err(|_| PoolError::TooLarge)?;
-        let block = self.lend(owner, length)?;
+        let block = lend(length)?;
         // SAFETY: the block has room for both, and is ours until the envelope is passed on.
         unsafe {
             ptr::copy_nonoverlapping(prefix.as_ptr(), self.memory(block), prefix.len());
@@ -260,6 +409,22 @@ impl Class {
     }
 }
 
+/// Puts content into an envelope; `None` if it is too long.
+#[inline]
+fn fill_inline(
+    envelope: &mut Envelope,
+    prefix: &[u8],
+    body: &[u8],
+) -> Option<Result<(), PoolError>> {
+    let length = prefix.len() + body.len();
+    let room = envelope.inline.get_mut(..length)?;
+    let (start, rest) = room.split_at_mut(prefix.len());
+    start.copy_from_slice(prefix);
+    rest.copy_from_slice(body);
+    envelope.length = length as u32;
+    Some(Ok(()))
+}
+
 /// The class whose blocks have room for `length` bytes.
 fn class_of(length: usize) -> Option<usize> {
     let size = length.checked_add(TRAILER)?.max(SMALLEST).checked_next_power_of_two()?;
@@ -279,6 +444,7 @@ fn give(used: &AtomicU64, size: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mycelia_plugin::abi::INLINE;
 
     const OWNER: SubsystemId = SubsystemId(1);
 
@@ -329,5 +495,57 @@ mod tests {
         assert!(pool.lend(OWNER, 1).is_ok());
         pool.free(second);
         assert_eq!(pool.used(), 64);
+    }
+
+    /// An envelope with a block of its own.
+    fn message(block: Block) -> Envelope {
+        let mut message = Envelope::EMPTY;
+        message.set_block(block.0);
+        message
+    }
+
+    #[test]
+    fn a_magazine_gives_back_what_it_need_not_hold() {
+        let pool = pool(SPARE, SPARE);
+        let (mut sender, mut handler) = (Magazine::new(), Magazine::new());
+        let size = 1_024;
+        for _ in 0..3 {
+            let lent: Vec<Envelope> = (0..200)
+                .map(|_| message(pool.lend_by(&mut sender, OWNER, 1_000).unwrap()))
+                .collect();
+            assert_eq!(pool.used_by(OWNER), 200 * size);
+            let mut blocks: Vec<u32> = lent.iter().filter_map(Envelope::block).collect();
+            blocks.sort_unstable();
+            blocks.dedup();
+            assert_eq!(blocks.len(), 200, "no block is lent twice");
+            pool.release_by(&mut handler, &lent);
+            assert_eq!((pool.used(), pool.used_by(OWNER)), (0, 0));
+            let held = pool.reserved.load(Ordering::Relaxed);
+            assert!(held <= 2 * 2 * ROUND as u64 * size, "{held} bytes are held back");
+        }
+    }
+
+    #[test]
+    fn a_magazine_keeps_quota_and_budget() {
+        let tight = pool(SPARE, 4 * 1_024);
+        let mut magazine = Magazine::new();
+        let lent: Vec<Envelope> =
+            std::iter::from_fn(|| tight.lend_by(&mut magazine, OWNER, 1_000).ok().map(message))
+                .collect();
+        assert_eq!((lent.len(), tight.used_by(OWNER)), (4, 4 * 1_024));
+        assert_eq!(tight.lend_by(&mut magazine, OWNER, 1_000), Err(PoolError::Quota));
+        tight.release_by(&mut magazine, &lent);
+        assert!(tight.lend_by(&mut magazine, OWNER, 1_000).is_ok());
+
+        let wide = pool(SPARE, 2 * SPARE);
+        let mut magazine = Magazine::new();
+        let lent: Vec<Envelope> =
+            std::iter::from_fn(|| wide.lend_by(&mut magazine, OWNER, 4_000).ok().map(message))
+                .collect();
+        assert_eq!(lent.len() as u64 * 4_096, SPARE, "all of it");
+        assert_eq!(wide.lend_by(&mut magazine, OWNER, 4_000), Err(PoolError::Pool));
+        wide.release_by(&mut magazine, &lent);
+        assert_eq!(wide.used(), 0);
+        assert!(wide.lend_by(&mut magazine, OWNER, 4_000).is_ok());
     }
 }

@@ -197,7 +197,8 @@ impl Runtime {
         self.publish(slot.id, &mut desk.outbox);
         self.send_replies(slot, desk, committed.as_ref().err());
         if blocks {
-            batch[..ran].iter().for_each(|message| self.pool.release(message));
+            let handled = Message::envelopes(&batch[..ran]);
+            self.pool.release_by(&mut desk.turn.magazine, handled);
         }
         if ran == batch.len() {
             batch.clear();

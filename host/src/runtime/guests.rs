@@ -198,7 +198,7 @@ impl Host for Runtime {
     fn reserve(&self, turn: &mut Turn, length: usize) -> Result<RawBlock> {
         let block = self
             .pool
-            .lend(turn.caller, length)
+            .lend_by(&mut turn.magazine, turn.caller, length)
             .map_err(|error| pool_error(error, "the message"))?;
         Ok(RawBlock { block: block.0, reserved: 0, memory: self.pool.memory(block) })
     }
@@ -265,14 +265,15 @@ impl Host for Runtime {
                     turn.replies.extend_from_slice(Message::from_envelopes(replies.messages()));
                     replies.truncate(0);
                 }
-                replies.push(self.reply(id, request, answer).0);
+                replies.push(self.reply(id, request, answer, Some(&mut turn.magazine)).0);
             }
             None if self.live(handle).is_ok() => {
-                self.deliver_replies(&mut [self.reply(id, request, answer)])
+                self.deliver_replies(&mut [self.reply(id, request, answer, None)])
             }
             None => {
                 if let Some(error) = self.left_behind(handle, request) {
-                    self.deliver_replies(&mut [self.reply(id, request, answer.map_err(|_| error))]);
+                    let answer = answer.map_err(|_| error);
+                    self.deliver_replies(&mut [self.reply(id, request, answer, None)]);
                 }
             }
         }

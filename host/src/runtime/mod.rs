@@ -33,7 +33,7 @@ pub use start::{StartError, search_path};
 pub use work::Worker;
 
 use crate::{
-    abi::{Message, Pool},
+    abi::{Magazine, Message, Pool},
     config::Config,
     loader::Prober,
     status::RetainedGeneration,
@@ -242,6 +242,8 @@ pub struct Turn {
     cache: PathCache,
     /// Answers that wait for the commit and for which the desk had no room any more: those before its own.
     replies: Vec<Message>,
+    /// Free blocks at hand.
+    magazine: Magazine,
 }
 
 /// A turn with the host memory that goes with it; each worker has one, and the lifecycle thread.
@@ -260,6 +262,7 @@ impl Desk {
             table: runtime.tables.snapshot(),
             cache: PathCache::new(CACHE, runtime.cache_seed),
             replies: Vec::new(),
+            magazine: Magazine::new(),
         };
         Desk {
             turn,

@@ -1,7 +1,7 @@
 //! Answers: how a request ends, exactly once, and how its outcome gets to whoever asked.
 
 use super::{Desk, Runtime, Slot, template::Template};
-use crate::abi::{Message, PoolError};
+use crate::abi::{Magazine, Message, PoolError};
 use mycelia_kernel::{
     asks::{AskId, End},
     ids::SubsystemId,
@@ -17,13 +17,21 @@ const LANE_HAS_ROOM: &str = "the lane has room for every request of the table";
 
 impl Runtime {
     /// Makes the outcome of an answer, at the cost of the one who answers.
-    pub(super) fn outcome(&self, owner: SubsystemId, answer: AnswerRef<'_>) -> Message {
+    pub(super) fn outcome(
+        &self,
+        owner: SubsystemId,
+        answer: AnswerRef<'_>,
+        magazine: Option<&mut Magazine>,
+    ) -> Message {
         let mut outcome =
             Message(Envelope { sender: owner.0.into(), flags: flags::OUTCOME, ..Envelope::EMPTY });
         let filled = match answer {
             Ok(body) => {
                 outcome.flags |= body.flags;
-                self.pool.fill(&mut outcome, owner, &[], body.bytes)
+                match magazine {
+                    Some(magazine) => self.pool.fill_by(magazine, &mut outcome, owner, body.bytes),
+                    None => self.pool.fill(&mut outcome, owner, &[], body.bytes),
+                }
             }
             Err(error) => return self.error_outcome(owner, &error),
         };
@@ -49,8 +57,14 @@ impl Runtime {
     }
 
     /// The outcome of an answer, with the request that it is for.
-    pub(super) fn reply(&self, owner: SubsystemId, request: u64, answer: AnswerRef<'_>) -> Message {
-        Message(Envelope { reply: request, ..self.outcome(owner, answer).0 })
+    pub(super) fn reply(
+        &self,
+        owner: SubsystemId,
+        request: u64,
+        answer: AnswerRef<'_>,
+        magazine: Option<&mut Magazine>,
+    ) -> Message {
+        Message(Envelope { reply: request, ..self.outcome(owner, answer, magazine).0 })
     }
 
     /// Sends answers on their way, each to the request that it names; those to one asker go together.
