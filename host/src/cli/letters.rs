@@ -77,15 +77,23 @@ struct Show {
     reach: Reach,
 }
 
+/// Sending again by mistake is worse than saying it twice, so that all have to be asked for.
 #[derive(Args, Debug)]
-struct Replay {
+#[group(required = true, multiple = false)]
+struct Chosen {
     /// The numbers of the letters.
-    #[arg(value_name = "ID", required_unless_present = "all", conflicts_with = "all")]
+    #[arg(value_name = "ID")]
     ids: Vec<u64>,
 
     /// All that fit.
     #[arg(long)]
     all: bool,
+}
+
+#[derive(Args, Debug)]
+struct Replay {
+    #[command(flatten)]
+    chosen: Chosen,
 
     #[command(flatten)]
     which: Which,
@@ -167,7 +175,7 @@ impl Show {
 
 impl Replay {
     fn execute(&self) -> Result<(), Failure> {
-        let json = self.reach.client()?.replay(&self.which.filter(&self.ids))?;
+        let json = self.reach.client()?.replay(&self.which.filter(&self.chosen.ids))?;
         let report: ReplayReport = read(&json, &self.reach)?;
         if self.json {
             output::json(&json)?;

@@ -39,7 +39,7 @@ struct Shelf {
     last: u64,
     /// Those that are being sent again.
     busy: HashSet<u64>,
-    /// The file has every letter up to this one.
+    /// The file has every letter up to this one, but those that had left before it was their turn.
     written: u64,
     /// What the file has and the operator sent again or threw away.
     struck: Vec<u64>,
@@ -172,10 +172,11 @@ impl Letters {
                 let letters = all.iter().map(|letter| Record::Letter(Cow::Borrowed(letter)));
                 log.rewrite([Record::Last(last)].into_iter().chain(letters));
             } else {
-                let (new, struck) = shelf.take_news();
+                let (new, struck, last) = shelf.take_news();
                 drop(shelf);
                 let letters = new.iter().map(|letter| Record::Letter(Cow::Borrowed(letter)));
-                log.append([Record::Struck(struck)].into_iter().chain(letters));
+                // Numbers that left before they were written are not given again, either.
+                log.append([Record::Struck(struck), Record::Last(last)].into_iter().chain(letters));
             }
         }
     }
@@ -231,11 +232,11 @@ impl Shelf {
     }
 
     fn has_news(&self) -> bool {
-        !self.struck.is_empty() || self.kept.keys().next_back().is_some_and(|id| *id > self.written)
+        !self.struck.is_empty() || self.last > self.written
     }
 
-    /// Some of what the file lacks, and what it is to strike before.
-    fn take_news(&mut self) -> (Vec<Arc<Letter>>, Vec<u64>) {
+    /// Some of what the file lacks, what it is to strike, and up to which number it is complete then.
+    fn take_news(&mut self) -> (Vec<Arc<Letter>>, Vec<u64>, u64) {
         let mut bytes = 0;
         let fits = |letter: &&Arc<Letter>| {
             let has_room = bytes < ROUND;
@@ -244,8 +245,9 @@ impl Shelf {
         };
         let new = self.kept.range(self.written + 1..).map(|(_, letter)| letter);
         let new: Vec<_> = new.take_while(fits).cloned().collect();
-        self.written = new.last().map_or(self.written, |letter| letter.id);
-        (new, std::mem::take(&mut self.struck))
+        let is_all = bytes < ROUND;
+        self.written = new.last().filter(|_| !is_all).map_or(self.last, |letter| letter.id);
+        (new, std::mem::take(&mut self.struck), self.written)
     }
 
     /// All that the file is to have, and the number of the newest letter there ever was.
@@ -361,9 +363,9 @@ mod tests {
     fn a_file_stays_within_twice_the_budget() {
         let folder = TempDir::new().unwrap();
         let file = folder.path().join("letters");
-        let size = letter(1, 1000).bytes();
+        let size = letter(10, 1000).bytes();
         let before = opened(100, 3 * size, &file);
-        for number in 1..=50 {
+        for number in 10..60 {
             add(before, number, 1000);
             // Each is written by itself, since the thread takes what is still kept.
             while before.shelf().has_news() {
