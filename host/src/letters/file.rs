@@ -1,6 +1,6 @@
 //! The file of letters: records that are only ever appended, each with its length and a checksum.
 //!
-//! After a kill the last record may be torn: it is cut off at the next start. What was struck or let go still takes room,
+//! After a kill the last record may be torn: it is cut off at the next start. What is kept no longer still takes room,
 //! so a file that grows too long is written anew and put in place of the old one.
 
 use super::Letter;
@@ -29,8 +29,8 @@ pub(super) enum Record<'l> {
     Letter(Cow<'l, Letter>),
     /// These are not any more.
     Struck(Vec<u64>),
-    /// Numbers up to this one have been given.
-    Last(u64),
+    /// Letters up to `gone` had to make room, and numbers up to `last` have been given.
+    Range { gone: u64, last: u64 },
 }
 
 /// An open file, which no other host writes meanwhile.

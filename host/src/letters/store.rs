@@ -1,7 +1,7 @@
 //! Where letters are kept: in memory, within a count and a budget of bytes, and in a file if the config names one.
 //!
 //! The file's thread takes from the store what it has not written yet, so that nobody waits for a disk and nothing
-//! queues up for it. What leaves for want of room is not struck from the file: it leaves again when that is read.
+//! queues up for it.
 
 use super::{
     Filter, Letter, LettersStatus,
@@ -37,6 +37,8 @@ struct Shelf {
     status: LettersStatus,
     /// The number of the newest letter.
     last: u64,
+    /// Letters up to this one had to make room.
+    gone: u64,
     /// Those that are being sent again.
     busy: HashSet<u64>,
     /// The file has every letter up to this one, but those that had left before it was their turn.
@@ -167,16 +169,15 @@ impl Letters {
                 return;
             }
             if log.is_longer_than(self.bytes.saturating_mul(2)) {
-                let (all, last) = shelf.take_all();
+                let (all, range) = shelf.take_all();
                 drop(shelf);
                 let letters = all.iter().map(|letter| Record::Letter(Cow::Borrowed(letter)));
-                log.rewrite([Record::Last(last)].into_iter().chain(letters));
+                log.rewrite([range].into_iter().chain(letters));
             } else {
-                let (new, struck, last) = shelf.take_news();
+                let (new, struck, range) = shelf.take_news();
                 drop(shelf);
                 let letters = new.iter().map(|letter| Record::Letter(Cow::Borrowed(letter)));
-                // Numbers that left before they were written are not given again, either.
-                log.append([Record::Struck(struck), Record::Last(last)].into_iter().chain(letters));
+                log.append([range, Record::Struck(struck)].into_iter().chain(letters));
             }
         }
     }
@@ -210,6 +211,7 @@ impl Shelf {
         while self.kept.len() > count || self.status.bytes > bytes {
             let Some(oldest) = self.kept.keys().next().copied() else { return };
             self.forget(oldest);
+            self.gone = oldest;
             self.status.let_go += 1;
         }
     }
@@ -227,7 +229,11 @@ impl Shelf {
         match record {
             Record::Letter(letter) => self.keep(letter.into_owned()),
             Record::Struck(ids) => ids.into_iter().for_each(|id| self.forget(id)),
-            Record::Last(last) => self.last = self.last.max(last),
+            Record::Range { gone, last } => {
+                let all: Vec<u64> = self.kept.range(..=gone).map(|(id, _)| *id).collect();
+                all.into_iter().for_each(|id| self.forget(id));
+                (self.gone, self.last) = (self.gone.max(gone), self.last.max(last));
+            }
         }
     }
 
@@ -235,8 +241,8 @@ impl Shelf {
         !self.struck.is_empty() || self.last > self.written
     }
 
-    /// Some of what the file lacks, what it is to strike, and up to which number it is complete then.
-    fn take_news(&mut self) -> (Vec<Arc<Letter>>, Vec<u64>, u64) {
+    /// Some of the letters that the file lacks, and what else is new.
+    fn take_news(&mut self) -> (Vec<Arc<Letter>>, Vec<u64>, Record<'static>) {
         let mut bytes = 0;
         let fits = |letter: &&Arc<Letter>| {
             let has_room = bytes < ROUND;
@@ -247,14 +253,18 @@ impl Shelf {
         let new: Vec<_> = new.take_while(fits).cloned().collect();
         let is_all = bytes < ROUND;
         self.written = new.last().filter(|_| !is_all).map_or(self.last, |letter| letter.id);
-        (new, std::mem::take(&mut self.struck), self.written)
+        (new, std::mem::take(&mut self.struck), self.range())
     }
 
-    /// All that the file is to have, and the number of the newest letter there ever was.
-    fn take_all(&mut self) -> (Vec<Arc<Letter>>, u64) {
+    /// All that the file is to have.
+    fn take_all(&mut self) -> (Vec<Arc<Letter>>, Record<'static>) {
         self.struck.clear();
         self.written = self.last;
-        (self.kept.values().cloned().collect(), self.last)
+        (self.kept.values().cloned().collect(), self.range())
+    }
+
+    fn range(&self) -> Record<'static> {
+        Record::Range { gone: self.gone, last: self.last }
     }
 }
 

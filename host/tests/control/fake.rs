@@ -121,6 +121,7 @@ fn why(path: &str, sender: &str, verdict: &str) -> Why {
         subsystem: None,
         route: None,
     }
+}
 
 /// The only dead letter that there is.
 fn letter() -> Letter {
