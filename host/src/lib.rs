@@ -5,6 +5,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod dev;
+pub mod letters;
 pub mod loader;
 pub mod log;
 pub mod operator;

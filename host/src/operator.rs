@@ -1,8 +1,13 @@
 //! What the command line and the control server may do with a running host.
 
-use crate::{report::ReloadReport, status::Status, why::Why};
+use crate::{
+    letters::{Filter, Letter, ReplayReport},
+    report::ReloadReport,
+    status::Status,
+    why::Why,
+};
 use mycelia_plugin::Error;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// A reply to the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +50,16 @@ pub trait Operator: Send + Sync {
     /// When there is no such sender.
     fn why(&self, path: &str, sender: &str) -> Result<Why, Error>;
 
+    /// The dead letters that are meant, the oldest first.
+    fn dead_letters(&self, filter: &Filter) -> Vec<Arc<Letter>>;
+
+    /// Sends dead letters again, the oldest first, each as a new message of its sender: as it may send today, and without
+    /// an answer. One that is accepted is a letter no longer.
+    fn replay(&self, filter: &Filter) -> ReplayReport;
+
+    /// Throws dead letters away, and answers how many.
+    fn purge(&self, filter: &Filter) -> u64;
+
     /// Begins an orderly stop.
     fn stop(&self);
 }
@@ -73,6 +88,18 @@ impl<O: Operator> Operator for &'static O {
 
     fn why(&self, path: &str, sender: &str) -> Result<Why, Error> {
         (**self).why(path, sender)
+    }
+
+    fn dead_letters(&self, filter: &Filter) -> Vec<Arc<Letter>> {
+        (**self).dead_letters(filter)
+    }
+
+    fn replay(&self, filter: &Filter) -> ReplayReport {
+        (**self).replay(filter)
+    }
+
+    fn purge(&self, filter: &Filter) -> u64 {
+        (**self).purge(filter)
     }
 
     fn stop(&self) {

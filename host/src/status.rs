@@ -1,5 +1,6 @@
 //! What `mycelia status --json` and `GET /status` say: a stable interface.
 
+use crate::letters::LettersStatus;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -14,6 +15,9 @@ pub struct Status {
     pub subsystems: BTreeMap<String, SubsystemStatus>,
     /// Generations that are no longer served and not yet unloaded.
     pub retained_generations: Vec<RetainedGeneration>,
+    /// The messages that could not be handled and are kept.
+    #[serde(default)]
+    pub dead_letters: LettersStatus,
     /// Whether the config file no longer says what the host was started with; a restart takes it up.
     #[serde(default)]
     pub config_changed: bool,

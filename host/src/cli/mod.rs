@@ -5,6 +5,7 @@
 mod check;
 mod exit;
 mod inspect;
+mod letters;
 mod message;
 mod new;
 mod output;
@@ -96,6 +97,8 @@ enum Command {
     Ask(message::Ask),
     /// Explain where a path leads for a sender, and what allows or denies it.
     Why(why::Explain),
+    /// Show, send again or throw away the messages that could not be handled.
+    DeadLetters(letters::DeadLetters),
     /// Put the new build of a plugin in place of the one that serves.
     Reload(reload::Reload),
     /// Stop a running host: its queues drain first.
@@ -127,6 +130,7 @@ impl Command {
             Command::Send(send) => send.execute(),
             Command::Ask(ask) => ask.execute(),
             Command::Why(explain) => explain.execute(),
+            Command::DeadLetters(letters) => letters.execute(),
             Command::Reload(reload) => reload.execute(),
             Command::Stop(stop) => stop.execute(),
             Command::Completions { shell } => output::data(&completions(*shell)),
@@ -172,6 +176,11 @@ mod tests {
             "ask kv://get/x --within 2s",
             "why kv://put/x",
             "why kv://put/x --as http --json --control localhost:7070",
+            "dead-letters list --subsystem kv --route put/{key} --reason failed --age 5m --json",
+            "dead-letters show 5 --json",
+            "dead-letters replay 5 6",
+            "dead-letters replay --all --reason expired --json",
+            "dead-letters purge --token file --control localhost:7070",
             "reload kv",
             "reload kv --json --control localhost:7070 --token file",
             "stop",
@@ -201,6 +210,11 @@ mod tests {
             ("send", "PATH"),
             ("reload", "NAME"),
             ("why", "PATH"),
+            ("dead-letters show", "ID"),
+            ("dead-letters replay", "--all"),
+            ("dead-letters replay --all 5", "--all"),
+            ("dead-letters list --reason dead", "panicked"),
+            ("dead-letters list --age old", "--age"),
             ("reload a b", "'b'"),
             ("fly", "fly"),
             ("new", "NAME"),

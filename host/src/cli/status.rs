@@ -4,6 +4,7 @@ use super::exit::Failure;
 use super::output::{self, visible};
 use super::reach::Reach;
 use crate::config::amounts::show_duration;
+use crate::letters::LettersStatus;
 use crate::status::{Phase, ReloadsStatus, Status, SubsystemStatus};
 use clap::Args;
 use clap::builder::styling::{AnsiColor, Style};
@@ -44,6 +45,7 @@ pub fn table(status: &Status) -> String {
         counts(status),
         reloads(status),
         errors(status),
+        letters(status),
         retained(status),
     ];
     let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
@@ -145,6 +147,17 @@ fn errors(status: &Status) -> String {
     headed("LAST ERRORS", failed)
 }
 
+fn letters(status: &Status) -> String {
+    let LettersStatus { kept, let_go, subsystems, .. } = &status.dead_letters;
+    let total = counted([(*kept, "kept"), (*let_go, "let go for want of room")]);
+    let total = (!total.is_empty()).then(|| format!("  {total}\n"));
+    let of_each = subsystems.iter().map(|(name, reasons)| {
+        let reasons = reasons.iter().map(|(reason, count)| format!("{count} {reason}"));
+        format!("  {}: {}\n", visible(name), reasons.collect::<Vec<_>>().join(", "))
+    });
+    headed("DEAD LETTERS", total.into_iter().chain(of_each))
+}
+
 fn retained(status: &Status) -> String {
     let retained = status.retained_generations.iter().map(|one| {
         let head = format!("  {} {} {}: ", one.subsystem, one.generation, one.phase);
@@ -195,7 +208,7 @@ fn phase_style(one: &SubsystemStatus) -> Style {
     Style::new().fg_color(Some(color.into()))
 }
 
-fn show_seconds(seconds: f64) -> String {
+pub(super) fn show_seconds(seconds: f64) -> String {
     let duration = Duration::try_from_secs_f64(seconds).unwrap_or_default();
     let [whole, minute, hour, day] = [duration.as_secs(), 60, 3600, 86_400];
     match whole {
@@ -210,38 +223,38 @@ fn show_memory(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }
 
-struct Column {
+pub(super) struct Column {
     head: &'static str,
     is_right: bool,
 }
 
 impl Column {
-    fn left(head: &'static str) -> Self {
+    pub fn left(head: &'static str) -> Self {
         Self { head, is_right: false }
     }
 
-    fn right(head: &'static str) -> Self {
+    pub fn right(head: &'static str) -> Self {
         Self { head, is_right: true }
     }
 }
 
 /// A table whose second column is styled by row.
-struct Rows<const N: usize> {
+pub(super) struct Rows<const N: usize> {
     columns: [Column; N],
     rows: Vec<([String; N], Style)>,
 }
 
 impl<const N: usize> Rows<N> {
-    fn new(columns: [Column; N]) -> Self {
+    pub fn new(columns: [Column; N]) -> Self {
         Self { columns, rows: Vec::new() }
     }
 
-    fn push(&mut self, cells: [String; N], style: Style) {
+    pub fn push(&mut self, cells: [String; N], style: Style) {
         self.rows.push((cells.map(|cell| visible(&cell)), style));
     }
 
     /// Nothing without rows.
-    fn render(&self) -> String {
+    pub fn render(&self) -> String {
         if self.rows.is_empty() {
             return String::new();
         }

@@ -36,7 +36,12 @@ fn control(control: &Control) -> Pairs {
 }
 
 fn dead_letters(dead_letters: &DeadLetters) -> Pairs {
-    vec![("count", dead_letters.count.to_string()), ("bytes", size(dead_letters.bytes))]
+    let file = dead_letters.file.as_ref();
+    vec![
+        ("count", dead_letters.count.to_string()),
+        ("bytes", size(dead_letters.bytes)),
+        ("file", or_none(file, |file| quoted(&file.to_string_lossy()))),
+    ]
 }
 
 fn queue(queue: &Queue) -> Pairs {

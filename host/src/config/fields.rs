@@ -49,10 +49,7 @@ pub(super) static CONFIG: Group = Group {
             "spin",
             "How long an idle worker looks for work before it sleeps; \"0s\" saves the most power.",
         ),
-        field(
-            "dead_letters",
-            "Messages that nobody could handle; the newest are kept. No effect yet.",
-        ),
+        field("dead_letters", "Messages that nobody could handle; the newest are kept."),
         field("subsystems", "What runs: name, then plugin, limits and permissions."),
     ],
 };
@@ -69,7 +66,11 @@ pub(super) static CONTROL: Group = Group {
 pub(super) static DEAD_LETTERS: Group = Group {
     what: "`dead_letters`",
     example: "(count: 10000, bytes: \"64MiB\")",
-    fields: &[field("count", "Most that are kept."), field("bytes", "Most memory that they take.")],
+    fields: &[
+        field("count", "Most that are kept."),
+        field("bytes", "Most memory that they take."),
+        field("file", "A file in `data` in which they outlive the host, or None."),
+    ],
 };
 
 pub(super) static SUBSYSTEM: Group = Group {

@@ -128,6 +128,8 @@ pub struct DeadLetters {
     pub count: usize,
     /// Most bytes that they take.
     pub bytes: u64,
+    /// Where they outlive the host; may be relative to the folder `data`. None for nowhere.
+    pub file: Option<PathBuf>,
 }
 
 /// One subsystem: which plugin serves it, and within which limits.

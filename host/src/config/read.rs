@@ -77,7 +77,12 @@ fn dead_letters(mut fields: Fields<'_, '_>) -> DeadLetters {
     DeadLetters {
         count: fields.whole("count", 0..=10_000_000, 10_000),
         bytes: fields.size("bytes", 0..=TIB, 64 * MIB),
+        file: fields.option("file", letters_file, None),
     }
+}
+
+fn letters_file(value: Value<'_>) -> Result<PathBuf, Complaint> {
+    words::text(value, "\"dead.letters\"").map(PathBuf::from)
 }
 
 fn subsystems(fields: &mut Fields<'_, '_>, pool: u64) -> Vec<(String, Subsystem)> {

@@ -68,7 +68,7 @@ fn the_design_example_says_what_it_says() {
     assert_eq!(config.ask_deadline, Duration::from_secs(5));
     assert_eq!(config.drain_timeout, Duration::from_secs(10));
     assert_eq!(config.spin, Duration::from_micros(50));
-    assert_eq!(config.dead_letters, DeadLetters { count: 10_000, bytes: 64 << 20 });
+    assert_eq!(config.dead_letters, DeadLetters { count: 10_000, bytes: 64 << 20, file: None });
     let names: Vec<_> = config.subsystems.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["kv", "http"], "in the order of the file");
 }
@@ -131,7 +131,7 @@ fn an_effective_config_is_the_config() {
     let other = r#"(
         workers: 7, control: (listen: "[::1]:9000", grants: ["kv:read", "kernel:control"]),
         data: "a \"b\" \\ ö", pool: "1GiB", spin: "0s", ask_deadline: "1500ms", drain_timeout: "0s",
-        dead_letters: (count: 0, bytes: "1000"),
+        dead_letters: (count: 0, bytes: "1000", file: "dead.letters"),
         subsystems: {
             "a.b-c_1": (
                 plugin: r"C:\lib.so", queue: (capacity: 16777216, policy: Block("1500us")), batch: 4096, weight: 1000,

@@ -1,7 +1,9 @@
 //! The other end: a small blocking client of a host's control server.
 
 use super::answers::ErrorBody;
+use super::query::of_letters;
 use crate::config::amounts::show_duration;
+use crate::letters::Filter;
 use crate::operator::OperatorReply;
 use std::fmt;
 use std::io;
@@ -121,6 +123,45 @@ impl Client {
     /// See [`ClientError`].
     pub fn why(&self, path: &str, sender: &str) -> Result<Vec<u8>, ClientError> {
         self.get("/why", &[("path", path), ("as", sender)])
+    }
+
+    /// The dead letters that are meant, as JSON, without their bodies.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn dead_letters(&self, filter: &Filter) -> Result<Vec<u8>, ClientError> {
+        let query = of_letters(filter);
+        self.get("/dead-letters", &pairs(&query))
+    }
+
+    /// A dead letter with its body, as JSON.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn dead_letter(&self, id: u64) -> Result<Vec<u8>, ClientError> {
+        self.get(&format!("/dead-letters/{id}"), &[])
+    }
+
+    /// Sends dead letters again, and answers with the report as JSON.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn replay(&self, filter: &Filter) -> Result<Vec<u8>, ClientError> {
+        self.post_letters("/dead-letters/replay", filter)
+    }
+
+    /// Throws dead letters away, and answers how many, as JSON.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn purge(&self, filter: &Filter) -> Result<Vec<u8>, ClientError> {
+        self.post_letters("/dead-letters/purge", filter)
+    }
+
+    fn post_letters(&self, endpoint: &str, filter: &Filter) -> Result<Vec<u8>, ClientError> {
+        let query = of_letters(filter);
+        let mut response = self.post(endpoint, &pairs(&query), &[], PATIENCE)?;
+        self.bytes(&mut response)
     }
 
     /// Sends a message.
@@ -244,6 +285,10 @@ impl Client {
             "what answers at {address} is no Mycelia host (HTTP {status}); name one with --control"
         ))
     }
+}
+
+fn pairs<'q>(query: &'q [(&'static str, String)]) -> Vec<(&'static str, &'q str)> {
+    query.iter().map(|(name, value)| (*name, &**value)).collect()
 }
 
 fn is_unreachable(error: &ureq::Error) -> bool {

@@ -1,6 +1,7 @@
-//! What a request's query says: which path, and within what time, or which subsystem.
+//! What a request's query says: which path, and within what time; which subsystem; or which dead letters.
 
-use crate::config::amounts::parse_duration;
+use crate::config::amounts::{parse_duration, show_duration};
+use crate::letters::Filter;
 use percent_encoding::percent_decode_str;
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ impl Query {
             let (name, value) = pair?;
             match name {
                 "path" => set(&mut path, name, value)?,
-                "within" if takes_within => set(&mut within, name, duration(&value)?)?,
+                "within" if takes_within => set(&mut within, name, duration(name, &value)?)?,
                 _ => return Err(unknown(name)),
             }
         }
@@ -65,6 +66,47 @@ pub(super) fn path_and_sender(query: &str) -> Result<(String, String), String> {
     Ok((path.ok_or(NO_PATH)?, sender.unwrap_or("operator".into())))
 }
 
+/// Reads which dead letters are meant: `id=…`, which may come again, `subsystem=…`, `route=…`, `reason=…` and `age=…`.
+///
+/// # Errors
+/// What is wrong with it, in one sentence.
+pub(super) fn letters(query: &str) -> Result<Filter, String> {
+    let mut filter = Filter::default();
+    for pair in pairs(query) {
+        let (name, value) = pair?;
+        match name {
+            "id" => filter.ids.push(letter(&value)?),
+            "subsystem" => set(&mut filter.subsystem, name, value)?,
+            "route" => set(&mut filter.route, name, value)?,
+            "reason" => set(&mut filter.reason, name, value.parse()?)?,
+            "age" => set(&mut filter.age, name, duration(name, &value)?)?,
+            _ => return Err(unknown(name)),
+        }
+    }
+    Ok(filter)
+}
+
+/// The number of a dead letter.
+///
+/// # Errors
+/// It is none, in one sentence.
+pub(super) fn letter(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("{text:?} is no number of a dead letter"))
+}
+
+/// What [`letters`] reads.
+pub(super) fn of_letters(filter: &Filter) -> Vec<(&'static str, String)> {
+    let Filter { ids, subsystem, route, reason, age } = filter;
+    let ids = ids.iter().map(|id| ("id", id.to_string()));
+    let others = [
+        ("subsystem", subsystem.clone()),
+        ("route", route.clone()),
+        ("reason", reason.map(|reason| reason.word().to_owned())),
+        ("age", age.map(show_duration)),
+    ];
+    ids.chain(others.into_iter().filter_map(|(name, value)| Some((name, value?)))).collect()
+}
+
 /// The parameters, each with its value decoded.
 fn pairs(query: &str) -> impl Iterator<Item = Result<(&str, String), String>> {
     query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
@@ -84,8 +126,8 @@ fn set<T>(slot: &mut Option<T>, name: &str, value: T) -> Result<(), String> {
     }
 }
 
-fn duration(value: &str) -> Result<Duration, String> {
-    parse_duration(value).map_err(|help| format!("within={value:?} is no duration: {help}"))
+fn duration(name: &str, value: &str) -> Result<Duration, String> {
+    parse_duration(value).map_err(|help| format!("{name}={value:?} is no duration: {help}"))
 }
 
 /// Forms write a space as `+`, everything else writes a plus as `%2B`, so this reads both.
@@ -171,6 +213,35 @@ mod tests {
         check("subsystem=a&subsystem=b", "twice");
         check("subsystem=a&path=b", "unknown parameter \"path\"");
         check("subsystem=%zz", "two hex digits");
+    }
+
+    #[test]
+    fn letters_are_meant_as_they_are_written() {
+        let query = |filter: &Filter| {
+            let pairs =
+                of_letters(filter).into_iter().map(|(name, value)| format!("{name}={value}"));
+            pairs.collect::<Vec<_>>().join("&")
+        };
+        let all = Filter {
+            ids: vec![1, 2],
+            subsystem: Some("kv".into()),
+            route: Some("put/{key}".into()),
+            reason: Some(crate::letters::Reason::NoRoute),
+            age: Some(Duration::from_secs(300)),
+        };
+        assert_eq!(query(&all), "id=1&id=2&subsystem=kv&route=put/{key}&reason=no_route&age=5m");
+        assert_eq!(letters(&query(&all)), Ok(all));
+        assert_eq!(letters(""), Ok(Filter::default()));
+        for (query, part) in [
+            ("id=x", "no number of a dead letter"),
+            ("reason=dead", "the reasons are"),
+            ("age=old", "age=\"old\" is no duration"),
+            ("subsystem=a&subsystem=b", "twice"),
+            ("all", "unknown parameter"),
+        ] {
+            let text = letters(query).unwrap_err();
+            assert!(text.contains(part), "{query}: {text}");
+        }
     }
 
     #[test]

@@ -5,12 +5,13 @@ use super::answers::Refusal;
 use super::guard::{Authorized, Guard, guard};
 use super::query::{self, Query};
 use super::server::Limits;
+use crate::letters::{Filter, ReplayReport, ToldLetter};
 use crate::operator::{Operator, OperatorReply};
 use crate::report::ReloadReport;
 use crate::status::Status;
 use crate::why::Why;
 use axum::body::{Body, HttpBody};
-use axum::extract::{RawQuery, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Json, Response};
@@ -37,6 +38,10 @@ GET  /why?path=PATH&as=SUBSYSTEM    where a path leads for a sender, and what al
 With the token (Authorization: Bearer ...):
 POST /send?path=PATH                sends the body as a message
 POST /ask?path=PATH&within=2s       sends the body as a request, answers with the reply
+GET  /dead-letters?reason=REASON    the messages that could not be handled, as JSON
+GET  /dead-letters/ID               one of them with its body
+POST /dead-letters/replay?id=ID     sends them again
+POST /dead-letters/purge?id=ID      throws them away
 POST /reload?subsystem=NAME         puts a plugin's new build in place of the old one
 POST /stop                          stops the host in order
 ";
@@ -60,6 +65,10 @@ pub(super) fn router(control: Arc<Control>) -> Router {
         .route("/why", get(why))
         .route("/send", post(send))
         .route("/ask", post(ask))
+        .route("/dead-letters", get(dead_letters))
+        .route("/dead-letters/{id}", get(dead_letter))
+        .route("/dead-letters/replay", post(replay))
+        .route("/dead-letters/purge", post(purge))
         .route("/reload", post(reload))
         .route("/stop", post(stop))
         .fallback(unknown_endpoint)
@@ -112,6 +121,51 @@ async fn ask(
     let body = control.read(body).await?;
     let told = control.told(move |operator, done| operator.ask(&path, &body, within, done));
     Ok(reply(told.await?))
+}
+
+async fn dead_letters(
+    State(control): State<Arc<Control>>,
+    _: Authorized,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Value>, Refusal> {
+    let filter = letters(query)?;
+    let found = control.operate(move |operator| operator.dead_letters(&filter)).await?;
+    let told: Vec<ToldLetter> = found.iter().map(|letter| letter.told(false)).collect();
+    Ok(Json(json!({ "letters": told })))
+}
+
+async fn dead_letter(
+    State(control): State<Arc<Control>>,
+    _: Authorized,
+    Path(id): Path<String>,
+) -> Result<Json<ToldLetter>, Refusal> {
+    let id = query::letter(&id).map_err(Refusal::bad_request)?;
+    let filter = Filter { ids: vec![id], ..Filter::default() };
+    let found = control.operate(move |operator| operator.dead_letters(&filter)).await?;
+    let letter = found.first().ok_or_else(|| {
+        let text = format!("there is no dead letter {id}; GET /dead-letters lists what there is");
+        Refusal::new(StatusCode::NOT_FOUND, ErrorCode::NotFound, text)
+    })?;
+    Ok(Json(letter.told(true)))
+}
+
+async fn replay(
+    State(control): State<Arc<Control>>,
+    _: Authorized,
+    RawQuery(query): RawQuery,
+) -> Result<Json<ReplayReport>, Refusal> {
+    let filter = letters(query)?;
+    control.operate(move |operator| operator.replay(&filter)).await.map(Json)
+}
+
+async fn purge(
+    State(control): State<Arc<Control>>,
+    _: Authorized,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Value>, Refusal> {
+    let filter = letters(query)?;
+    let purged = control.operate(move |operator| operator.purge(&filter)).await?;
+    Ok(Json(json!({ "purged": purged })))
 }
 
 /// Takes as long as the reload does; the limits are those of its steps.
@@ -198,6 +252,10 @@ fn expected_bytes(body: &Body) -> usize {
 
 fn parse(query: Option<String>, takes_within: bool) -> Result<Query, Refusal> {
     Query::parse(&query.unwrap_or_default(), takes_within).map_err(Refusal::bad_request)
+}
+
+fn letters(query: Option<String>) -> Result<Filter, Refusal> {
+    query::letters(&query.unwrap_or_default()).map_err(Refusal::bad_request)
 }
 
 fn reply(reply: OperatorReply) -> Response {

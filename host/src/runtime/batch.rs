@@ -1,7 +1,7 @@
 //! One batch: claimed, handled in one call, accounted for, answered.
 
 use super::{Desk, Runtime, Slot, Worker, generation::Instance, slot::Cell};
-use crate::abi::Message;
+use crate::{abi::Message, letters::Reason};
 use mycelia_kernel::{asks::AskId, ids::RouteId, ledger::Ends, queue::Lane};
 use mycelia_plugin::{
     Error, ErrorCode, Handled, Result,
@@ -152,6 +152,7 @@ impl Runtime {
                     slot.name
                 );
                 let error = Error::new(ErrorCode::Deadline, text).handled(Handled::No);
+                self.keep_letter(slot, message, Reason::Expired, &error.text);
                 self.end_unhandled(message, slot.id, &error);
             }
             !is_overdue
@@ -191,11 +192,14 @@ impl Runtime {
         blocks: bool,
     ) -> Option<String> {
         let committed = if guest.commits() && ran > 0 { commit(guest) } else { Ok(()) };
+        let lost = committed.as_ref().err();
         if counted {
-            slot.ledger.end(ends(desk, ran, committed.is_ok()));
+            slot.ledger.end(self.ends(slot, desk, &batch[..ran], lost));
+        } else if desk.report.has_failed() {
+            desk.turn.failures.clear();
         }
         self.publish(slot.id, &mut desk.outbox);
-        self.send_replies(slot, desk, committed.as_ref().err());
+        self.send_replies(slot, desk, lost);
         if blocks {
             let handled = Message::envelopes(&batch[..ran]);
             self.pool.release_by(&mut desk.turn.magazine, handled);
@@ -225,14 +229,15 @@ impl Runtime {
         let keep = batch.get(ran).map_or(0, |message| desk.outbox.sent_before(message));
         self.discard_outbox(slot.id, keep, &mut desk.outbox);
         self.publish(slot.id, &mut desk.outbox);
-        let committed = !guest.commits();
-        if counted {
-            let before = ends(desk, ran, committed);
-            slot.ledger.end(Ends { dead: u64::from(ran < batch.len()), ..before });
-        }
         let text = "the subsystem was restarted before the batch was committed";
         let lost = Error::new(ErrorCode::Restarted, text).handled(Handled::Unknown);
-        self.send_replies(slot, desk, (!committed).then_some(&lost));
+        let lost = guest.commits().then_some(&lost);
+        if counted {
+            let before = self.ends(slot, desk, &batch[..ran], lost);
+            slot.ledger.end(Ends { dead: u64::from(ran < batch.len()), ..before });
+        }
+        desk.turn.failures.clear();
+        self.send_replies(slot, desk, lost);
         let dead = Error::new(
             ErrorCode::Panicked,
             format!("the handler of `{}` ended with {}", slot.name, error.text),
@@ -240,6 +245,9 @@ impl Runtime {
         let through = (ran + 1).min(batch.len());
         for (index, message) in batch.drain(..through).enumerate() {
             if index == ran {
+                if counted {
+                    self.keep_letter(slot, &message, Reason::Panicked, &dead.text);
+                }
                 self.end_unhandled(&message, slot.id, &dead.clone().handled(Handled::Unknown));
             } else {
                 self.pool.release(&message);
@@ -263,6 +271,9 @@ impl Runtime {
                 let text = format!("`{}` no longer has the route `{pattern}`", slot.name);
                 let error = Error::new(ErrorCode::NoRoute, text).handled(Handled::No);
                 slot.note_error(&error.to_string());
+                if counted {
+                    self.keep_letter(slot, message, Reason::NoRoute, &error.text);
+                }
                 self.end_unhandled(message, slot.id, &error);
             }
             !is_lost
@@ -278,9 +289,50 @@ impl Runtime {
             .handled(Handled::No);
         if counted {
             slot.ledger.end(Ends { dead: buried as u64, ..Ends::default() });
+            let (reason, text) = match self.is_stopping() {
+                true => (Reason::Shutdown, "the host stopped before the message was handled"),
+                false => (Reason::Gone, &*error.text),
+            };
+            batch.iter().for_each(|message| self.keep_letter(slot, message, reason, text));
         }
         batch.drain(..).for_each(|message| self.end_unhandled(&message, slot.id, &error));
         BatchResult::Handled { decided: buried, left: 0 }
+    }
+
+    /// How messages ended that ran; all failed if something was `lost` that they did.
+    #[inline]
+    fn ends(&self, slot: &Slot, desk: &mut Desk, ran: &[Message], lost: Option<&Error>) -> Ends {
+        match lost.is_some() || desk.report.has_failed() {
+            true => self.ends_of_some(slot, desk, ran, lost),
+            false => Ends { handled: ran.len() as u64, ..Ends::default() },
+        }
+    }
+
+    /// As `ends`, where some failed; those that nobody waits for become dead letters.
+    #[cold]
+    fn ends_of_some(
+        &self,
+        slot: &Slot,
+        desk: &mut Desk,
+        ran: &[Message],
+        lost: Option<&Error>,
+    ) -> Ends {
+        let mut failed = 0;
+        // Each of them told its error as it ended.
+        let mut told = desk.turn.failures.drain(..);
+        for (message, &code) in ran.iter().zip(desk.report.outcomes(ran.len())) {
+            let has_failed = !is_handled(code);
+            if !has_failed && lost.is_none() {
+                continue;
+            }
+            failed += 1;
+            if message.reply == 0 {
+                let own = if has_failed { told.next() } else { None };
+                let text = lost.map(|error| error.text.clone()).or(own).unwrap_or_default();
+                self.keep_letter(slot, message, Reason::Failed, &text);
+            }
+        }
+        Ends { handled: ran.len() as u64 - failed, failed, ..Ends::default() }
     }
 }
 
@@ -299,16 +351,6 @@ fn commit(guest: &mut Guest) -> Result<()> {
 fn failed_commit(slot: &Slot, error: &Error) -> Option<String> {
     slot.note_error(&format!("commit: {error}"));
     (error.code == ErrorCode::Panicked).then(|| error.text.clone())
-}
-
-/// How the first `ran` messages of a batch ended.
-fn ends(desk: &Desk, ran: usize, committed: bool) -> Ends {
-    if !committed {
-        return Ends { failed: ran as u64, ..Ends::default() };
-    }
-    let outcomes = if desk.report.has_failed() { desk.report.outcomes(ran) } else { &[] };
-    let failed = outcomes.iter().filter(|&&code| !is_handled(code)).count();
-    Ends { handled: (ran - failed) as u64, failed: failed as u64, ..Ends::default() }
 }
 
 /// Whether a handler that reported this code did its part: it returned Ok, or an error of the caller's making.

@@ -247,14 +247,14 @@ impl Host for Runtime {
 
     fn respond(
         &self,
-        turn: Option<(&mut Turn, &mut OutboxBuffer)>,
+        mut turn: Option<(&mut Turn, &mut OutboxBuffer)>,
         handle: u64,
         request: u64,
         answer: AnswerRef<'_>,
     ) {
         let id = Handle::unpack(handle).id;
         if let Err(error) = &answer {
-            self.note_failure(id, request, error);
+            self.note_failure(id, request, error, turn.as_mut().map(|(turn, _)| &mut **turn));
         }
         if request == 0 {
             return;
@@ -440,11 +440,16 @@ impl Runtime {
         Ok(Template::with_parameters(route, parameters, &content))
     }
 
-    /// Keeps the last failure for `status`; one that nobody waits for is logged as well.
-    fn note_failure(&self, id: SubsystemId, request: u64, error: &Error) {
+    /// Keeps the last failure for `status`; one that nobody waits for is logged, and kept for the dead letter that its
+    /// message is going to be.
+    #[cold]
+    fn note_failure(&self, id: SubsystemId, request: u64, error: &Error, turn: Option<&mut Turn>) {
         let slot = self.slot(id);
         if !error.code.is_callers() {
             slot.note_error(&error.to_string());
+            if let Some(turn) = turn.filter(|_| request == 0) {
+                turn.failures.push(error.to_string());
+            }
         }
         if request == 0 {
             tracing::warn!(

@@ -6,6 +6,7 @@
 mod attend;
 mod batch;
 mod completions;
+mod dead;
 mod generation;
 mod guests;
 mod lifecycle;
@@ -35,6 +36,7 @@ pub use work::Worker;
 use crate::{
     abi::{Magazine, Message, Pool},
     config::Config,
+    letters::Letters,
     loader::Prober,
     status::RetainedGeneration,
     watch::Watch,
@@ -76,6 +78,8 @@ pub struct Runtime {
     workers: workers::Workers,
     plan: plan::Plan,
     waiting: operate::Waiting,
+    /// The messages that could not be handled.
+    letters: Letters,
     lifecycle: Lifecycle,
     attendant: attend::Attendant,
     errands: retire::Errands,
@@ -127,6 +131,7 @@ impl Runtime {
             workers: workers::Workers::new(config.workers, config.spin),
             plan: plan::Plan::default(),
             waiting: operate::Waiting::default(),
+            letters: Letters::new(&config.dead_letters, &config.data),
             lifecycle: Lifecycle::default(),
             attendant: attend::Attendant::default(),
             errands: retire::Errands::default(),
@@ -244,6 +249,8 @@ pub struct Turn {
     replies: Vec<Message>,
     /// Free blocks at hand.
     magazine: Magazine,
+    /// What the messages failed with that nobody waits for, in their order.
+    failures: Vec<String>,
 }
 
 /// A turn with the host memory that goes with it; each worker has one, and the lifecycle thread.
@@ -263,6 +270,7 @@ impl Desk {
             cache: PathCache::new(CACHE, runtime.cache_seed),
             replies: Vec::new(),
             magazine: Magazine::new(),
+            failures: Vec::new(),
         };
         Desk {
             turn,

@@ -3,6 +3,7 @@
 use super::{Runtime, send::Header, template::Template};
 use crate::{
     abi::Message,
+    letters::{Filter, Letter, ReplayReport},
     operator::{Done, Operator, OperatorReply, ReloadDone},
     report::ReloadReport,
     status::{Phase, Status},
@@ -19,7 +20,7 @@ use mycelia_plugin::{
 use std::{
     collections::HashMap,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -103,6 +104,7 @@ impl Operator for Runtime {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .clone(),
+            dead_letters: self.letters.status(),
             config_changed: self.config.is_changed(),
             memory_rss_bytes: rss(),
         }
@@ -141,6 +143,18 @@ impl Operator for Runtime {
 
     fn why(&self, path: &str, sender: &str) -> Result<Why> {
         self.explain(path, sender)
+    }
+
+    fn dead_letters(&self, filter: &Filter) -> Vec<Arc<Letter>> {
+        self.letters.find(filter)
+    }
+
+    fn replay(&self, filter: &Filter) -> ReplayReport {
+        self.replay_letters(filter)
+    }
+
+    fn purge(&self, filter: &Filter) -> u64 {
+        self.letters.purge(filter)
     }
 
     fn stop(&self) {

@@ -183,7 +183,7 @@ impl Runtime {
     }
 
     #[cold]
-    fn full(&self, to: &Slot) -> Error {
+    pub(super) fn full(&self, to: &Slot) -> Error {
         to.ledger.reject(1);
         to.full.clone()
     }

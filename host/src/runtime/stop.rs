@@ -17,6 +17,7 @@ impl Runtime {
     /// # Errors
     /// If a required subsystem does not start; everything has ended then.
     pub fn serve(&'static self, ready: impl FnOnce()) -> Result<(), StartError> {
+        self.letters.open()?;
         self.hold_all();
         let workers: Vec<_> = (0..self.worker_count)
             .map(|number| {
@@ -44,6 +45,7 @@ impl Runtime {
                 worker.join().expect("a worker catches what plugins do");
             }
         }
+        self.letters.close();
         started
     }
 

@@ -81,6 +81,11 @@ fn help_fits_a_terminal() {
         "status",
         "send",
         "ask",
+        "dead-letters",
+        "dead-letters list",
+        "dead-letters show",
+        "dead-letters replay",
+        "dead-letters purge",
         "reload",
         "why",
         "stop",
@@ -122,6 +127,57 @@ fn something_else_at_the_port_is_named() {
         assert_eq!(ended.code, Some(1));
         assert!(ended.err.contains("is no Mycelia host"), "{ended:?}");
     });
+}
+
+#[test]
+fn dead_letters_are_listed_shown_replayed_and_purged() {
+    let host = Host::start();
+    let list = run_at(&host, "dead-letters list");
+    assert_eq!((list.code, list.err.as_str()), (Some(0), ""));
+    let row = list.out.lines().nth(1).unwrap();
+    for part in ["5  failed", "http", "6  kv://put/x  failed: the disk is full\u{fffd}[2J"] {
+        assert!(row.contains(part), "{row}");
+    }
+    assert_eq!(list.out.lines().count(), 2, "{}", list.out);
+    let json: serde_json::Value =
+        serde_json::from_str(&run_at(&host, "dead-letters list --json").out).unwrap();
+    assert_eq!(
+        (&json["letters"][0]["id"], &json["letters"][0]["body_text"]),
+        (&5.into(), &().into())
+    );
+    for (filter, lines) in
+        [("--subsystem kv --reason failed", 2), ("--reason gone", 0), ("--age 1h", 2)]
+    {
+        let listed = run_at(&host, &format!("dead-letters list {filter}"));
+        assert_eq!((listed.code, listed.out.lines().count()), (Some(0), lines), "{filter}");
+    }
+
+    let show = run_at(&host, "dead-letters show 5");
+    assert_eq!((show.code, show.out.as_str()), (Some(0), "secret"));
+    assert!(show.err.contains("path: kv://put/x") && show.err.contains("6 bytes, raw"), "{show:?}");
+    let json: serde_json::Value =
+        serde_json::from_str(&run_at(&host, "dead-letters show 5 --json").out).unwrap();
+    assert_eq!(json["body_text"], "secret");
+    let unknown = run_at(&host, "dead-letters show 6");
+    assert_eq!(unknown.code, Some(1));
+    assert!(unknown.err.contains("no dead letter 6"), "{unknown:?}");
+
+    let replay = run_at(&host, "dead-letters replay 5");
+    assert_eq!((replay.code, replay.out.as_str()), (Some(0), ""));
+    assert!(replay.err.contains("sent again: 1"), "{replay:?}");
+    let refused = run_at(&host, "dead-letters replay 5 6");
+    assert_eq!(refused.code, Some(1));
+    assert!(refused.err.contains("6: denied: because of denied"), "{refused:?}");
+    let refused = run_at(&host, "dead-letters replay 5 6 --json");
+    let json: serde_json::Value = serde_json::from_str(&refused.out).unwrap();
+    assert_eq!(
+        (refused.code, &json["replayed"], &json["refused"][0]["id"]),
+        (Some(1), &vec![5].into(), &6.into())
+    );
+
+    let purge = run_at(&host, "dead-letters purge --reason failed --json");
+    assert_eq!((purge.code, purge.out.as_str()), (Some(0), "{\"purged\":1}\n"));
+    assert!(run_at(&host, "dead-letters purge 6").err.contains("thrown away: 0"));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! A host that does what the path says, and a control server before it.
 
 use mycelia::control::{Folders, Limits, Server, Token, serve_with};
+use mycelia::letters::{Filter, Letter, Reason, ReplayReport};
 use mycelia::operator::{Done, Operator, OperatorReply, ReloadDone};
 use mycelia::report::{ReloadReport, ReloadTimes, StateFate};
 use mycelia::status::{Status, SubsystemStatus};
@@ -87,6 +88,23 @@ impl Operator for Fake {
         }
     }
 
+    fn dead_letters(&self, filter: &Filter) -> Vec<Arc<Letter>> {
+        let letter = letter();
+        if filter.takes(&letter, u64::MAX) { vec![Arc::new(letter)] } else { Vec::new() }
+    }
+
+    fn replay(&self, filter: &Filter) -> ReplayReport {
+        let mut report = ReplayReport::default();
+        for &id in &filter.ids {
+            report.note(id, if id == 5 { Ok(()) } else { Err(error("denied/no")) });
+        }
+        report
+    }
+
+    fn purge(&self, filter: &Filter) -> u64 {
+        self.dead_letters(filter).len() as u64
+    }
+
     fn stop(&self) {
         self.has_stopped.store(true, Ordering::SeqCst);
     }
@@ -102,6 +120,23 @@ fn why(path: &str, sender: &str, verdict: &str) -> Why {
         remedy: None,
         subsystem: None,
         route: None,
+    }
+}
+
+/// The only dead letter that there is.
+fn letter() -> Letter {
+    Letter {
+        id: 5,
+        subsystem: "kv".into(),
+        route: "put/{key}".into(),
+        path: "kv://put/x".into(),
+        sender: "http".into(),
+        reason: Reason::Failed,
+        text: "failed: the disk\nis full\u{1b}[2J".into(),
+        time_ms: 0,
+        flags: 0,
+        schema: 0,
+        body: b"secret".to_vec(),
     }
 }
 

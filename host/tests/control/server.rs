@@ -45,9 +45,17 @@ fn elsewhere_everything_needs_the_token() {
 #[test]
 fn acting_needs_the_token() {
     let host = Host::start();
-    for target in ["/send?path=a://b", "/ask?path=a://b", "/reload?subsystem=kv", "/stop"] {
-        let line = format!("POST {target}");
-        let request = || Request::new(&host, &line).body(b"");
+    for line in [
+        "POST /send?path=a://b",
+        "POST /ask?path=a://b",
+        "GET /dead-letters",
+        "GET /dead-letters/5",
+        "POST /dead-letters/replay?id=5",
+        "POST /dead-letters/purge",
+        "POST /reload?subsystem=kv",
+        "POST /stop",
+    ] {
+        let request = || Request::new(&host, line).body(b"");
         let missing = request().call();
         assert_eq!((missing.status, missing.header("www-authenticate")), (401, Some("Bearer")));
         let (code, text) = missing.error();
@@ -190,6 +198,12 @@ fn what_is_wrong_is_said_in_json() {
     check("POST /ask?path=a&within=2", 400, "duration");
     check("GET /why", 400, "names no path");
     check("POST /why?path=a", 405, "does not take POST");
+    check("GET /dead-letters?reason=dead", 400, "the reasons are");
+    check("GET /dead-letters?path=a", 400, "unknown parameter");
+    check("GET /dead-letters/6", 404, "no dead letter 6");
+    check("GET /dead-letters/x", 400, "no number");
+    check("POST /dead-letters/replay?id=x", 400, "no number");
+    check("GET /dead-letters/replay?id=5", 405, "does not take GET");
     check("POST /reload", 400, "names no subsystem");
     check("POST /reload?subsystem=kv&path=a", 400, "unknown parameter");
     check("GET /reload?subsystem=kv", 405, "does not take GET");

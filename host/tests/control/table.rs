@@ -2,6 +2,7 @@
 
 use anstream::adapter::strip_str;
 use mycelia::cli::table;
+use mycelia::letters::{LettersStatus, Reason};
 use mycelia::status::{
     LedgerStatus, Phase, QueueStatus, ReloadsStatus, RetainedGeneration, Status, SubsystemStatus,
 };
@@ -53,6 +54,12 @@ fn busy() -> Status {
         workers: 2,
         subsystems: [("kv".into(), kv), ("http".into(), http)].into(),
         retained_generations: vec![retained],
+        dead_letters: LettersStatus {
+            kept: 11,
+            bytes: 1,
+            let_go: 4,
+            subsystems: [("kv".into(), [(Reason::Expired, 5), (Reason::NoRoute, 6)].into())].into(),
+        },
         config_changed: true,
         memory_rss_bytes: 35_000_000,
     }
@@ -76,6 +83,10 @@ RELOADS
 LAST ERRORS
   kv: panicked at src/lib.rs:42: index out of bounds: the len is 3 but the index
     is 7, while it handled kv://put/x \u{fffd}[2Jand more
+
+DEAD LETTERS
+  11 kept, 4 let go for want of room
+  kv: 5 expired, 6 no_route
 
 GENERATIONS NOT YET UNLOADED
   kv 2 retiring: 2 threads of it still run, begun by the plugin itself:

@@ -11,6 +11,7 @@ mod author;
 mod balance;
 mod binary;
 mod bodies;
+mod dead_letters;
 mod dev;
 mod faults;
 mod gateway;
