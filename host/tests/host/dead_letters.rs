@@ -86,7 +86,11 @@ fn what_failed_is_a_letter_if_nobody_waits() {
 /// Outcomes and timers are no messages that anybody could send again.
 #[test]
 fn what_an_outcome_fails_with_is_no_letter() {
-    let host = host(r#""f": (plugin: "mycelia_faulty"), "g": (plugin: "mycelia_faulty")"#);
+    // One worker, which must not take the outcome's text for that of the message after it.
+    let host = host_with(
+        "workers: 1,",
+        r#""f": (plugin: "mycelia_faulty"), "g": (plugin: "mycelia_faulty")"#,
+    );
     // What `g` leaves unanswered, the outcome's handler fails with.
     host.send("f://ask_circle", "g://drop").unwrap();
     eventually("the outcome has come", || host.status_of("f").last_error.is_some());
