@@ -72,8 +72,10 @@ fn what_a_handler_sends_and_asks_inherits_its_deadline() {
     for path in ["a://ask/1", "a://ask_within/1/60000", "a://burst/3"] {
         told(&host.ask_within(path, "b://note", Some(SHORT * 4))).unwrap();
     }
+    let last = Instant::now() + SHORT * 4;
     let expect = all(1, "deadline unknown");
     assert_eq!(outcomes(&host, 2), [expect.clone(), expect].concat());
+    eventually("the deadline of the burst has passed", || Instant::now() > last);
     host.open("b", "gate");
     host.rest("b");
     let expect = LedgerStatus { handled: 1, expired: 5, ..Default::default() };
