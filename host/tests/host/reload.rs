@@ -143,9 +143,12 @@ fn an_old_build_that_cannot_leave_is_left() {
             assert!(error.contains(expect), "{error}");
         }
         if fault.starts_with("hang") {
-            let (_, phase, reason) = one.retained().remove(0);
-            assert_eq!(phase, "retained");
-            assert!(reason.contains("has not returned"), "{reason}");
+            let is_retained = |(_, phase, reason): (u32, String, String)| {
+                phase == "retained" && reason.contains("has not returned")
+            };
+            eventually("the old build is retained", || {
+                one.retained().into_iter().next().is_some_and(is_retained)
+            });
             one.release();
         }
         eventually("the old build has gone", || one.retained().is_empty());
