@@ -11,6 +11,9 @@ pub struct Status {
     pub uptime_s: f64,
     /// Worker threads.
     pub workers: usize,
+    /// Threads that are lost to handlers that have not returned yet; others have taken their place.
+    #[serde(default)]
+    pub lost_threads: usize,
     /// By name.
     pub subsystems: BTreeMap<String, SubsystemStatus>,
     /// Generations that are no longer served and not yet unloaded.
@@ -74,6 +77,9 @@ pub struct SubsystemStatus {
     pub requests: RequestsStatus,
     /// How often it was restarted after a fault.
     pub restarts: u64,
+    /// How often a handler ran past `handler_limit`, so that its message was given up.
+    #[serde(default)]
+    pub hung: u64,
     /// How its reloads went.
     pub reloads: ReloadsStatus,
     /// The last thing that went wrong.

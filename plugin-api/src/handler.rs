@@ -40,7 +40,9 @@ impl Run<'_> {
             && envelope.route == route
         {
             context.turn.begin(envelope);
-            report.cursor(at);
+            if !report.begin(at) {
+                break;
+            }
             let result = handle(subsystem, context, Message::new(envelope, pool), reply);
             if envelope.reply != 0 || result.is_err() {
                 let result = result.and_then(|value| reply.put(envelope, value));
@@ -50,9 +52,6 @@ impl Run<'_> {
                 }
             }
             at += 1;
-            if report.flags() != 0 {
-                break;
-            }
         }
         at
     }

@@ -48,13 +48,14 @@ impl Plugin {
             ..Envelope::EMPTY
         };
         envelope.inline[..content.len()].copy_from_slice(content);
+        let replies = OutboxBuffer::new(length, 0);
         Plugin {
             guest: guest.expect("the pump takes an empty config"),
             _library: library,
             batch: vec![Message(envelope); length],
             outbox: OutboxBuffer::new(64, 1 << 16),
-            replies: OutboxBuffer::new(length, 0),
-            report: ReportBuffer::new(length),
+            report: ReportBuffer::new(length, &replies),
+            replies,
         }
     }
 

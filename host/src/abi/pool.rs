@@ -230,6 +230,14 @@ impl Pool {
         give(&self.reserved, (ROUND * (SMALLEST << class)) as u64);
     }
 
+    /// Gives everything back that a thread holds, which ends.
+    pub fn unload_all(&self, magazine: &mut Magazine) {
+        for (class, free) in magazine.free.iter_mut().enumerate() {
+            give(&self.reserved, (free.len() * (SMALLEST << class)) as u64);
+            self.class(class).free.append(free);
+        }
+    }
+
     /// A block with its owner's number.
     #[inline]
     fn signed(&self, owner: SubsystemId, class: usize, index: u32) -> Block {
@@ -523,6 +531,19 @@ mod tests {
             let held = pool.reserved.load(Ordering::Relaxed);
             assert!(held <= 2 * 2 * ROUND as u64 * size, "{held} bytes are held back");
         }
+    }
+
+    #[test]
+    fn a_magazine_that_is_given_up_leaves_nothing() {
+        let pool = pool(SPARE, SPARE);
+        let mut magazine = Magazine::new();
+        for length in [10, 1_000, 4_000] {
+            let block = pool.lend_by(&mut magazine, OWNER, length).unwrap();
+            pool.release_by(&mut magazine, &[message(block)]);
+        }
+        assert!(pool.reserved.load(Ordering::Relaxed) > 0);
+        pool.unload_all(&mut magazine);
+        assert_eq!(pool.reserved.load(Ordering::Relaxed), 0);
     }
 
     #[test]

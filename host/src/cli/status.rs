@@ -70,7 +70,13 @@ fn summary(status: &Status) -> String {
     let memory = show_memory(status.memory_rss_bytes);
     let config = if status.config_changed { CONFIG_CHANGED } else { "" };
     let workers = status.workers;
-    format!("up {up}, workers: {workers}, memory: {memory}, subsystems: {subsystems}\n{config}")
+    let lost = match status.lost_threads {
+        0 => String::new(),
+        lost => format!(" (and {lost} lost to handlers that hang)"),
+    };
+    format!(
+        "up {up}, workers: {workers}{lost}, memory: {memory}, subsystems: {subsystems}\n{config}"
+    )
 }
 
 fn states(status: &Status) -> String {

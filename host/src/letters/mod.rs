@@ -28,16 +28,19 @@ pub enum Reason {
     Gone,
     /// The host stopped before it was handled.
     Shutdown,
+    /// Its handler ran past `handler_limit`.
+    Hung,
 }
 
 impl Reason {
-    const ALL: [Reason; 6] = [
+    const ALL: [Reason; 7] = [
         Reason::Expired,
         Reason::Failed,
         Reason::Panicked,
         Reason::NoRoute,
         Reason::Gone,
         Reason::Shutdown,
+        Reason::Hung,
     ];
 
     /// The word, as in JSON.
@@ -49,6 +52,7 @@ impl Reason {
             Reason::NoRoute => "no_route",
             Reason::Gone => "gone",
             Reason::Shutdown => "shutdown",
+            Reason::Hung => "hung",
         }
     }
 }

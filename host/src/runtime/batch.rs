@@ -1,13 +1,18 @@
 //! One batch: claimed, handled in one call, accounted for, answered.
 
-use super::{Desk, Runtime, Slot, Worker, generation::Instance, slot::Cell};
+use super::{Desk, Runtime, Slot, Worker, generation::Instance, slot::Cell, work::LostBatch};
 use crate::{abi::Message, letters::Reason};
-use mycelia_kernel::{asks::AskId, ids::RouteId, ledger::Ends, queue::Lane};
+use mycelia_kernel::{
+    asks::AskId,
+    ids::{RouteId, SubsystemId},
+    ledger::Ends,
+    queue::Lane,
+};
 use mycelia_plugin::{
     Error, ErrorCode, Handled, Result,
     abi::{
         flags,
-        host::{BatchEnd, CallSpec, Guest},
+        host::{BatchEnd, CallSpec, Guest, Lost},
     },
 };
 
@@ -21,6 +26,8 @@ pub(super) enum BatchResult {
     Idle,
     /// A handler, or the commit, panicked: the instance must only be destroyed, and the cell says why.
     Faulted,
+    /// A handler, or the commit, ran past its limit, and the subsystem was taken away with the batch.
+    Lost,
 }
 
 /// What few batches have.
@@ -52,14 +59,36 @@ impl Runtime {
         room: usize,
         now: u64,
     ) -> BatchResult {
+        let mut cell = slot.take_cell();
+        match self.batch_of(slot, &mut cell, worker, room, now) {
+            Ok(result) => {
+                slot.put_cell(cell);
+                result
+            }
+            Err(lost) => {
+                worker.lost = Some(LostBatch { id: slot.id, cell, lost });
+                BatchResult::Lost
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn batch_of(
+        &self,
+        slot: &Slot,
+        cell: &mut Cell,
+        worker: &mut Worker,
+        room: usize,
+        now: u64,
+    ) -> Result<BatchResult, Lost> {
         let Worker { desk, batch, .. } = worker;
-        let mut cell = slot.cell();
-        let cell = &mut *cell;
-        let Some(lane) = self.claim(slot, cell, room, batch) else { return BatchResult::Idle };
+        let Some(lane) = self.claim(slot, cell, room, batch) else {
+            return Ok(BatchResult::Idle);
+        };
         let counted = lane == Lane::Queue;
         let Cell { instance, left, failed, .. } = cell;
         let Some(Instance { guest, .. }) = instance else {
-            return self.bury(slot, batch, counted);
+            return Ok(self.bury(slot, batch, counted));
         };
         let rare = Rare::of(batch);
         let mut ended = if counted && rare.deadlines { self.expire(slot, batch, now) } else { 0 };
@@ -67,13 +96,15 @@ impl Runtime {
             ended += self.bury_lost(slot, batch, counted);
         }
         if batch.is_empty() {
-            return BatchResult::Handled { decided: ended, left: 0 };
+            return Ok(BatchResult::Handled { decided: ended, left: 0 });
         }
         desk.sit_down(self, slot, now);
-        let end = guest.handle(self.spec(desk, batch));
+        let (end, committed) = guest.handle_watched(self.spec(desk, batch), tag(slot, lane))?;
         let ran = desk.report.cursor().min(batch.len());
         let result = match end {
-            BatchEnd::Returned => self.finish(slot, guest, desk, batch, ran, counted, rare.blocks),
+            BatchEnd::Returned => {
+                self.finish(slot, committed, desk, batch, ran, counted, rare.blocks)
+            }
             BatchEnd::Panicked(error) => {
                 self.panicked(slot, guest, desk, batch, ran, counted, &error);
                 Some(error.text.clone())
@@ -84,13 +115,13 @@ impl Runtime {
             (cell.lane, *left) = (Some(lane), mem::take(batch));
             batch.reserve(slot.settings.batch);
         }
-        match result {
+        Ok(match result {
             None => BatchResult::Handled { decided: ran + ended, left: rest },
             text => {
                 *failed = text;
                 BatchResult::Faulted
             }
-        }
+        })
     }
 
     /// Moves the next messages out: what was left, outcomes, timers, then the queue.
@@ -178,20 +209,20 @@ impl Runtime {
         }
     }
 
-    /// Commits, counts, and lets answers and messages go. The text of a commit that panicked.
+    /// Counts, and lets answers and messages go, after the commit. The text of a commit that panicked.
     #[allow(clippy::too_many_arguments, reason = "the parts of one batch")]
     #[inline]
     fn finish(
         &self,
         slot: &Slot,
-        guest: &mut Guest,
+        committed: Result<()>,
         desk: &mut Desk,
         batch: &mut Vec<Message>,
         ran: usize,
         counted: bool,
         blocks: bool,
     ) -> Option<String> {
-        let committed = if guest.commits() && ran > 0 { commit(guest) } else { Ok(()) };
+        let committed = committed.map_err(unknown);
         let lost = committed.as_ref().err();
         if counted {
             slot.ledger.end(self.ends(slot, desk, &batch[..ran], lost));
@@ -336,14 +367,26 @@ impl Runtime {
     }
 }
 
-/// Makes a batch durable.
-#[inline(never)]
-fn commit(guest: &mut Guest) -> Result<()> {
-    // What a commit did before it panicked, nobody knows.
-    guest.commit().map_err(|error| match error.code {
+/// What a commit did before it panicked, nobody knows.
+#[cold]
+fn unknown(error: Error) -> Error {
+    match error.code {
         ErrorCode::Panicked => error.handled(Handled::Unknown),
         _ => error,
-    })
+    }
+}
+
+/// What the watchdog is told of a batch: whose it is, and how it came in.
+#[inline]
+fn tag(slot: &Slot, lane: Lane) -> u32 {
+    u32::from(slot.id.0) << 2 | lane as u32
+}
+
+/// The subsystem and the lane of a tag.
+pub(super) fn untag(tag: u32) -> (SubsystemId, Lane) {
+    let lanes = [Lane::Outcomes, Lane::Timers, Lane::Queue];
+    let lane = lanes.into_iter().find(|lane| *lane as u32 == tag & 3);
+    (SubsystemId((tag >> 2) as u16), lane.unwrap_or(Lane::Queue))
 }
 
 /// The error of a commit is kept, and one that panicked is the instance's end.
@@ -354,6 +397,6 @@ fn failed_commit(slot: &Slot, error: &Error) -> Option<String> {
 }
 
 /// Whether a handler that reported this code did its part: it returned Ok, or an error of the caller's making.
-fn is_handled(code: u8) -> bool {
+pub(super) fn is_handled(code: u8) -> bool {
     code == 0 || ErrorCode::from_number(code).is_callers()
 }

@@ -30,10 +30,6 @@ impl Runtime {
         let handle = Handle::unpack(handle);
         let slot =
             self.slots.get(handle.id.index()).filter(|slot| slot.is_live(handle.incarnation));
-        let gone = || {
-            Error::new(ErrorCode::Gone, "this instance of the subsystem has ended")
-                .handled(Handled::No)
-        };
         slot.map(|slot| (slot, handle)).ok_or_else(gone)
     }
 
@@ -154,6 +150,17 @@ impl Runtime {
     }
 }
 
+/// What a handler is told once its batch was taken away, because it ran past its limit.
+#[inline(always)]
+fn refuse_taken(turn: &Turn) -> Result<()> {
+    if turn.report.is_taken() { Err(gone()) } else { Ok(()) }
+}
+
+#[cold]
+fn gone() -> Error {
+    Error::new(ErrorCode::Gone, "this instance of the subsystem has ended").handled(Handled::No)
+}
+
 /// How many envelopes from the first on are for one recipient.
 fn run_length(messages: &[Envelope], to: u32) -> usize {
     let is_for = |message: &Envelope| message.sender == to;
@@ -196,6 +203,7 @@ impl Host for Runtime {
     }
 
     fn reserve(&self, turn: &mut Turn, length: usize) -> Result<RawBlock> {
+        refuse_taken(turn)?;
         let block = self
             .pool
             .lend_by(&mut turn.magazine, turn.caller, length)
@@ -204,7 +212,10 @@ impl Host for Runtime {
     }
 
     fn publish(&self, turn: &mut Turn, outbox: &mut OutboxBuffer) {
-        Runtime::publish(self, turn.caller, outbox);
+        match turn.report.is_taken() {
+            true => self.discard_outbox(turn.caller, 0, outbox),
+            false => Runtime::publish(self, turn.caller, outbox),
+        }
     }
 
     // Always inlined: it is called from one place, for every message that is sent singly.
@@ -214,6 +225,7 @@ impl Host for Runtime {
             self.pool.release(message);
             return Err(never_resolved());
         };
+        refuse_taken(turn).inspect_err(|_| self.pool.release(message))?;
         (message.sender, message.stamp) = (turn.caller.0.into(), 0);
         self.enqueue_now(slot, Message::from_envelope(message))
     }
@@ -232,6 +244,7 @@ impl Host for Runtime {
     }
 
     fn after(&self, turn: &mut Turn, delay: u64, path: &str, body: BodyRef<'_>) -> Result<()> {
+        refuse_taken(turn)?;
         let own = turn.table.resolve_own(turn.caller, path).map_err(|refusal| refused(&refusal))?;
         let message = self.own_message(turn, &own, &body)?;
         let slot = self.slot(turn.caller);
@@ -253,6 +266,9 @@ impl Host for Runtime {
         answer: AnswerRef<'_>,
     ) {
         let id = Handle::unpack(handle).id;
+        if turn.as_ref().is_some_and(|(turn, _)| turn.report.is_taken()) {
+            return;
+        }
         if let Err(error) = &answer {
             self.note_failure(id, request, error, turn.as_mut().map(|(turn, _)| &mut **turn));
         }
@@ -378,6 +394,7 @@ impl Runtime {
         how: AskSpec<'_>,
     ) -> Result<()> {
         let to = self.slot_of(message.sender).ok_or_else(never_resolved)?;
+        refuse_taken(turn)?;
         if how.instead_of != 0 {
             message.reply = how.instead_of;
             return self.pass_on(turn, outbox, message, to);

@@ -4,15 +4,15 @@
 
 use super::{
     Desk, Runtime, Slot, generation::Instance, probation::Probations, reload::Done,
-    retire::Retiring,
+    retire::Retiring, slot::Hung,
 };
 use crate::watch::Change;
 use mycelia_kernel::{ids::SubsystemId, queue::HEALTH, table::Table};
-use mycelia_plugin::{Error, ErrorCode, Handled, Result};
+use mycelia_plugin::{Error, ErrorCode, Handled, Result, abi::host::GuestThreads};
 use std::{
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::Ordering,
+        atomic::{AtomicU32, Ordering},
         mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
     time::{Duration, Instant},
@@ -134,6 +134,8 @@ pub(super) struct Caretaker {
     pub runtime: &'static Runtime,
     pub probations: Probations,
     pub retiring: Vec<Retiring>,
+    /// Instances in handlers of which threads hang.
+    pub hung: Vec<(&'static Slot, Hung)>,
     /// How long the last lifecycle call took within the plugin.
     pub took: Duration,
 }
@@ -144,6 +146,7 @@ impl Caretaker {
             runtime,
             probations: Probations::default(),
             retiring: Vec::new(),
+            hung: Vec::new(),
             took: Duration::ZERO,
         }
     }
@@ -309,6 +312,7 @@ impl Caretaker {
 
     /// An instance that was started serves from here on; the subsystem is held, or was never released.
     pub fn seat(&mut self, slot: &'static Slot, instance: Instance) {
+        *slot.threads() = Some(instance.guest.threads());
         slot.incarnation.store(instance.incarnation, Ordering::Release);
         slot.beside.store(0, Ordering::Release);
         slot.cell().instance = Some(instance);
@@ -316,8 +320,7 @@ impl Caretaker {
     }
 
     /// Raises the stop token of an instance's threads, and waits until they have ended; how many have not by `until`.
-    pub fn quiesce(&self, instance: &Instance, until: Instant) -> u32 {
-        let threads = instance.guest.threads();
+    pub fn quiesce(&self, threads: &GuestThreads, until: Instant) -> u32 {
         threads.quiesce();
         let (mut pause, longest) = LOOK;
         loop {
@@ -330,32 +333,55 @@ impl Caretaker {
         }
     }
 
-    /// From here on host calls of this instance answer `gone`, and its reply thread ends.
-    pub fn cut_off(&self, slot: &Slot, incarnation: u32) {
-        let present = &slot.incarnation;
-        let _other = present.compare_exchange(incarnation, 0, Ordering::AcqRel, Ordering::Relaxed);
-        let _other =
-            slot.beside.compare_exchange(incarnation, 0, Ordering::AcqRel, Ordering::Relaxed);
-        self.runtime.take_all(slot.completions.close(incarnation));
-    }
-
     /// Ends the instance of a subsystem that is held: its threads, its `stop` if `orderly`, and itself.
     ///
     /// # Errors
     /// If a thread does not end within the subsystem's limit: it may go on with what a next instance needs.
     pub fn end(&mut self, slot: &'static Slot, orderly: Option<Instant>) -> Result<()> {
-        let Some(instance) = slot.cell().instance.take() else { return Ok(()) };
         let until = orderly.unwrap_or_else(|| Instant::now() + slot.settings.limit);
-        let left = self.quiesce(&instance, until);
+        let instance = slot.cell().instance.take();
+        let Some(instance) = instance else { return self.leave_hung(slot, until) };
+        let left = self.quiesce(&instance.guest.threads(), until);
         let incarnation = instance.incarnation;
         let ended = match orderly {
             Some(_) => self.stop(slot, instance),
             None => Some(instance),
         };
-        self.cut_off(slot, incarnation);
+        self.runtime.cut_off(slot, incarnation);
         if let Some(instance) = ended {
             self.destroy(slot, instance, false);
         }
+        self.blame_threads(slot, left)
+    }
+
+    /// What has to be done about an instance that a handler hangs in, before there is another one: its threads end.
+    fn leave_hung(&mut self, slot: &'static Slot, until: Instant) -> Result<()> {
+        let hung = slot.cell().hung.take();
+        let Some(hung) = hung else { return Ok(()) };
+        let left = hung.threads.as_ref().map_or(0, |threads| self.quiesce(threads, until));
+        self.hung.push((slot, hung));
+        self.show_retained();
+        self.blame_threads(slot, left)
+    }
+
+    /// A handler that had run past its limit has returned: what is left of its instance can go.
+    pub fn end_hung(&mut self, slot: &'static Slot, instance: Instance) {
+        let incarnation = instance.incarnation;
+        // The handler may have begun threads meanwhile.
+        let left = self.quiesce(&instance.guest.threads(), Instant::now() + slot.settings.limit);
+        self.runtime.cut_off(slot, incarnation);
+        self.destroy(slot, instance, false);
+        self.hung.retain(|(_, hung)| hung.incarnation != incarnation);
+        self.show_retained();
+        tracing::info!(
+            subsystem = slot.name,
+            "the handler that hung has returned; its thread has ended"
+        );
+        let complaint = self.blame_threads(slot, left);
+        self.complain(slot, "end", complaint);
+    }
+
+    fn blame_threads(&self, slot: &Slot, left: u32) -> Result<()> {
         if left == 0 {
             return Ok(());
         }
@@ -428,6 +454,18 @@ impl Caretaker {
 }
 
 impl Runtime {
+    /// From here on host calls of this instance answer `gone`, and its reply thread ends. Answers its own threads if it was
+    /// the one that served.
+    pub(super) fn cut_off(&self, slot: &Slot, incarnation: u32) -> Option<GuestThreads> {
+        let end = |place: &AtomicU32| {
+            place.compare_exchange(incarnation, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        };
+        let threads = end(&slot.incarnation).then(|| slot.threads().take()).flatten();
+        let _was_beside = end(&slot.beside);
+        self.take_all(slot.completions.close(incarnation));
+        threads
+    }
+
     /// Sends what a lifecycle call sent and answered.
     pub(super) fn settle(&self, slot: &Slot, desk: &mut Desk) {
         self.publish(slot.id, &mut desk.outbox);

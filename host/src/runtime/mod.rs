@@ -23,6 +23,7 @@ mod slot;
 mod start;
 mod stop;
 mod template;
+mod watchdog;
 mod why;
 mod work;
 mod workers;
@@ -76,6 +77,7 @@ pub struct Runtime {
     pub pool: Pool,
     ready: Ready,
     workers: workers::Workers,
+    watchdog: watchdog::Watchdog,
     plan: plan::Plan,
     waiting: operate::Waiting,
     /// The messages that could not be handled.
@@ -129,6 +131,7 @@ impl Runtime {
             pool: Pool::new(config.pool, std::iter::once(config.pool).chain(quotas))?,
             ready: Ready::new(slots.len()),
             workers: workers::Workers::new(config.workers, config.spin),
+            watchdog: watchdog::Watchdog::new(config),
             plan: plan::Plan::default(),
             waiting: operate::Waiting::default(),
             letters: Letters::new(&config.dead_letters, &config.data),
@@ -251,6 +254,8 @@ pub struct Turn {
     magazine: Magazine,
     /// What the messages failed with that nobody waits for, in their order.
     failures: Vec<String>,
+    /// Whether the batch is still this thread's.
+    report: Arc<ReportBuffer>,
 }
 
 /// A turn with the host memory that goes with it; each worker has one, and the lifecycle thread.
@@ -258,11 +263,13 @@ struct Desk {
     turn: Turn,
     outbox: OutboxBuffer,
     replies: OutboxBuffer,
-    report: ReportBuffer,
+    report: Arc<ReportBuffer>,
 }
 
 impl Desk {
     fn new(runtime: &Runtime, batch: usize) -> Desk {
+        let replies = OutboxBuffer::new(batch, 0);
+        let report = Arc::new(ReportBuffer::new(batch, &replies));
         let turn = Turn {
             caller: SubsystemId::OPERATOR,
             now: 0,
@@ -271,13 +278,9 @@ impl Desk {
             replies: Vec::new(),
             magazine: Magazine::new(),
             failures: Vec::new(),
+            report: Arc::clone(&report),
         };
-        Desk {
-            turn,
-            outbox: OutboxBuffer::new(OUTBOX, OUTBOX_BYTES),
-            replies: OutboxBuffer::new(batch, 0),
-            report: ReportBuffer::new(batch),
-        }
+        Desk { turn, outbox: OutboxBuffer::new(OUTBOX, OUTBOX_BYTES), replies, report }
     }
 
     /// Prepares for a call into the instance of a slot at `now`.

@@ -2,7 +2,7 @@
 
 use super::{
     Slot,
-    generation::{Build, Instance},
+    generation::{Build, Generation, Instance},
     lifecycle::Caretaker,
     reload::State,
 };
@@ -36,6 +36,11 @@ impl Probations {
     /// How long nothing can end.
     pub fn next_look(&self) -> Duration {
         if self.0.is_empty() { Duration::MAX } else { LOOK }
+    }
+
+    /// Their code.
+    pub fn generations(&self) -> impl Iterator<Item = &Generation> {
+        self.0.values().map(|one| &*one.old.generation)
     }
 }
 

@@ -308,7 +308,7 @@ impl Caretaker {
             }
             Called::Hangs => {
                 let error = hangs("save", slot.settings.limit);
-                self.cut_off(slot, slot.incarnation());
+                self.runtime.cut_off(slot, slot.incarnation());
                 slot.info().phase = Phase::Restarting;
                 self.replace(slot, None);
                 Err(error)
@@ -358,12 +358,16 @@ impl Caretaker {
     /// Takes a subsystem out of circulation. One whose instance has just failed is restarted first.
     fn hold_for_reload(&mut self, slot: &'static Slot) -> Result<()> {
         let limit = slot.settings.limit;
-        while self.hold_until(slot, Instant::now() + limit) {
+        // Whatever runs past the limit is taken away first.
+        let patience = limit + self.runtime.watchdog.delay();
+        while self.hold_until(slot, Instant::now() + patience) {
             if !self.restart_failed(slot) {
                 return Ok(());
             }
         }
-        let text = format!("a handler has run for longer than {limit:?}, its `handler_limit`");
+        let text = format!(
+            "its handlers have not returned a batch for longer than {limit:?}, its `handler_limit`"
+        );
         Err(Error::new(ErrorCode::Busy, text))
     }
 
@@ -439,7 +443,7 @@ impl Caretaker {
         }
         let fate = self.describe(slot, &build, parted.state.as_ref());
         if let Some(old) = &parted.instance {
-            self.cut_off(slot, old.incarnation);
+            self.runtime.cut_off(slot, old.incarnation);
         }
         slot.info().phase = Phase::Running;
         Ok((parted.instance, parted.state, fate))
@@ -457,7 +461,7 @@ impl Caretaker {
         };
         let incarnation = old.incarnation;
         let mut lap = Lap::start();
-        let left = self.quiesce(&old, Instant::now() + slot.settings.limit);
+        let left = self.quiesce(&old.guest.threads(), Instant::now() + slot.settings.limit);
         let quiesced = lap.end();
         if left > 0 {
             let text = format!("{left} threads of the old build ignore their stop token");
@@ -475,7 +479,7 @@ impl Caretaker {
         let (old, stopped) = match stopped {
             Called::Returned(old, stopped) => (old, stopped),
             Called::Hangs => {
-                self.cut_off(slot, incarnation);
+                self.runtime.cut_off(slot, incarnation);
                 let trouble = lost(&hangs("stop", slot.settings.limit).to_string());
                 return Parted { state: rehearsed, ..hung(trouble) };
             }
@@ -503,7 +507,7 @@ impl Caretaker {
                 Parted { instance: Some(old), is_usable, state: rehearsed, trouble }
             }
             Called::Hangs => {
-                self.cut_off(slot, incarnation);
+                self.runtime.cut_off(slot, incarnation);
                 let trouble = lost(&hangs("save", slot.settings.limit).to_string());
                 Parted { state: rehearsed, ..hung(trouble) }
             }
@@ -534,7 +538,7 @@ impl Caretaker {
                     Err(Error::new(error.code, format!("its `start` fails: {error}")))
                 }
                 Called::Hangs => {
-                    self.cut_off(slot, incarnation);
+                    self.runtime.cut_off(slot, incarnation);
                     Err(hangs("start", slot.settings.limit))
                 }
             }
@@ -586,7 +590,7 @@ impl Caretaker {
                 Err(failed)
             }
             Called::Hangs => {
-                self.cut_off(slot, incarnation);
+                self.runtime.cut_off(slot, incarnation);
                 Err(hangs("start", slot.settings.limit))
             }
         }

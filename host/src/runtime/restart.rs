@@ -132,7 +132,7 @@ impl Caretaker {
                 Err(error)
             }
             Called::Hangs => {
-                self.cut_off(slot, incarnation);
+                self.runtime.cut_off(slot, incarnation);
                 Err(hangs("start", slot.settings.limit))
             }
         }
@@ -140,8 +140,8 @@ impl Caretaker {
 
     /// Ends an instance that was created, and perhaps started in vain.
     pub fn discard(&mut self, slot: &'static Slot, instance: Instance) {
-        let left = self.quiesce(&instance, Instant::now() + slot.settings.limit);
-        self.cut_off(slot, instance.incarnation);
+        let left = self.quiesce(&instance.guest.threads(), Instant::now() + slot.settings.limit);
+        self.runtime.cut_off(slot, instance.incarnation);
         self.destroy_silently(slot, instance);
         if left > 0 {
             let text = format!("{left} threads of the instance ignore their stop token");

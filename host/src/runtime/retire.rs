@@ -10,7 +10,7 @@ use std::{
     mem,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -41,8 +41,8 @@ enum Code {
 pub struct Errand {
     number: u64,
     detacher: Detacher,
-    /// Workers that have yet to do it.
-    left: AtomicUsize,
+    /// Workers that have yet to do it; one in the place of another does it for that one, too, which hangs.
+    left: Mutex<Vec<u16>>,
 }
 
 /// What workers have to do beside their work.
@@ -60,7 +60,8 @@ impl Errands {
     fn post(&self, detacher: Detacher, workers: usize) -> Arc<Errand> {
         let mut open = self.open();
         let number = self.posted.load(Ordering::Relaxed) + 1;
-        let errand = Arc::new(Errand { number, detacher, left: AtomicUsize::new(workers) });
+        let left = Mutex::new((0..workers as u16).collect());
+        let errand = Arc::new(Errand { number, detacher, left });
         open.push(Arc::clone(&errand));
         self.posted.store(number, Ordering::SeqCst);
         errand
@@ -68,9 +69,9 @@ impl Errands {
 
     /// Does what is new to this worker.
     #[inline]
-    pub fn run(&self, seen: &mut u64) {
+    pub fn run(&self, worker: u16, seen: &mut u64) {
         if self.are_new(*seen) {
-            self.run_new(seen);
+            self.run_new(worker, seen);
         }
     }
 
@@ -82,24 +83,29 @@ impl Errands {
     }
 
     #[cold]
-    fn run_new(&self, seen: &mut u64) {
+    fn run_new(&self, worker: u16, seen: &mut u64) {
         let open = self.open();
         let new: Vec<_> = open.iter().filter(|errand| errand.number > *seen).cloned().collect();
         *seen = self.posted.load(Ordering::SeqCst);
         drop(open);
         for errand in new {
             errand.detacher.detach();
-            // Release pairs with `is_done`: the library may go after the last one.
-            errand.left.fetch_sub(1, Ordering::Release);
+            errand.left().retain(|left| *left != worker);
         }
     }
 
     fn is_done(&self, errand: &Arc<Errand>) -> bool {
-        let is_done = errand.left.load(Ordering::Acquire) == 0;
+        let is_done = errand.left().is_empty();
         if is_done {
             self.open().retain(|open| !Arc::ptr_eq(open, errand));
         }
         is_done
+    }
+}
+
+impl Errand {
+    fn left(&self) -> MutexGuard<'_, Vec<u16>> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -154,7 +160,39 @@ impl Caretaker {
         // What came by meanwhile is new.
         all.append(&mut self.retiring);
         self.retiring = all;
-        self.runtime.show_retained(self.retiring.iter().map(Retiring::shown).collect());
+        self.show_retained();
+    }
+
+    /// Shows what is still there of builds, and of instances that a handler hangs in, whose build may even serve.
+    pub fn show_retained(&self) {
+        let hung = self.hung.iter().map(|(slot, hung)| RetainedGeneration {
+            subsystem: slot.name.clone(),
+            generation: hung.generation.number,
+            phase: "retained".into(),
+            reason: hung.reason.clone(),
+        });
+        let hung: Vec<_> = hung.collect();
+        let is_other = |one: &RetainedGeneration| {
+            !hung
+                .iter()
+                .any(|hung| (&hung.subsystem, hung.generation) == (&one.subsystem, one.generation))
+        };
+        let retiring = self.retiring.iter().map(Retiring::shown).filter(is_other);
+        self.runtime.show_retained(retiring.chain(hung.iter().cloned()).collect());
+    }
+
+    /// By which a thread leaves every library that it may have entered.
+    pub fn detachers(&self) -> Vec<Detacher> {
+        let serving = self.runtime.subsystems().filter_map(|slot| {
+            slot.info().build.as_ref().map(|build| build.generation.library.detacher())
+        });
+        let standing_by = self.probations.generations().map(|one| one.library.detacher());
+        let retiring = self.retiring.iter().filter_map(|one| match &one.code {
+            Code::Loaded(generation) => Some(generation.library.detacher()),
+            _ => None,
+        });
+        let hung = self.hung.iter().map(|(_, hung)| hung.generation.library.detacher());
+        serving.chain(standing_by).chain(retiring).chain(hung).collect()
     }
 
     fn go_on(&mut self, one: &mut Retiring) {

@@ -11,6 +11,7 @@ use crate::{
     report::ReloadReport,
     status::{LedgerStatus, Phase, QueueStatus, ReloadsStatus, RequestsStatus, SubsystemStatus},
 };
+use crossbeam_utils::atomic::AtomicCell;
 use mycelia_kernel::{
     asks::Asks,
     ids::SubsystemId,
@@ -19,10 +20,11 @@ use mycelia_kernel::{
     scope::Grants,
     timers::{TimerId, Timers},
 };
-use mycelia_plugin::{Error, Handled};
+use mycelia_plugin::{Error, Handled, abi::host::GuestThreads};
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     net::TcpListener,
+    ops::{Deref, DerefMut},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -43,9 +45,9 @@ pub struct Slot {
     pub queue: Queue<Message>,
     /// Where its messages went.
     pub ledger: Ledger,
-    /// The instance and what is left of its batch; whoever holds the subsystem locks it, so nobody ever waits.
-    // Not std's, which asks twice whether the thread panics: this is locked once a batch.
-    pub cell: parking_lot::Mutex<Cell>,
+    /// The instance and what is left of its batch; whoever holds the subsystem takes it out and puts it back.
+    // Not a lock: one whose handler hangs keeps what it took, and another one is put in its place.
+    cell: AtomicCell<Option<Box<Cell>>>,
     /// Its number, which is also its place.
     pub id: SubsystemId,
     /// Whether messages may wait for routes that this generation does not have.
@@ -74,6 +76,7 @@ pub struct Slot {
     pub completions: Completions,
     /// What people ask about it.
     pub info: Mutex<Info>,
+    threads: Mutex<Option<GuestThreads>>,
     /// Listening sockets, by address, which outlive every instance.
     pub listeners: Mutex<HashMap<String, TcpListener>>,
     /// Its name.
@@ -90,7 +93,7 @@ pub struct Settings {
     pub batch: usize,
     /// Its share of a worker.
     pub weight: usize,
-    /// Longest time for a lifecycle call.
+    /// Longest time for one message or lifecycle call.
     pub limit: Duration,
     /// How many restarts within how long.
     pub restarts: (u32, Duration),
@@ -119,6 +122,48 @@ pub struct Cell {
     pub lane: Option<Lane>,
     /// What the instance failed with: it is only to be replaced.
     pub failed: Option<String>,
+    /// The instance that is lost to a handler that hangs.
+    pub hung: Option<Hung>,
+}
+
+/// An instance in a handler of which a thread hangs, until that returns.
+pub struct Hung {
+    /// Which instance.
+    pub incarnation: u32,
+    /// Its own threads.
+    pub threads: Option<GuestThreads>,
+    /// Its code.
+    pub generation: Arc<Generation>,
+    /// Where it hangs, and the remedy.
+    pub reason: String,
+}
+
+/// The cell of a subsystem that the caller holds, which is put back when this is dropped.
+pub struct CellGuard<'s> {
+    slot: &'s Slot,
+    cell: Option<Box<Cell>>,
+}
+
+const CELL: &str = "a guard has its cell until it is dropped";
+
+impl Deref for CellGuard<'_> {
+    type Target = Cell;
+
+    fn deref(&self) -> &Cell {
+        self.cell.as_ref().expect(CELL)
+    }
+}
+
+impl DerefMut for CellGuard<'_> {
+    fn deref_mut(&mut self) -> &mut Cell {
+        self.cell.as_mut().expect(CELL)
+    }
+}
+
+impl Drop for CellGuard<'_> {
+    fn drop(&mut self) {
+        self.slot.put_cell(self.cell.take().expect(CELL));
+    }
 }
 
 /// Open requests on their way from one instance to the next.
@@ -143,6 +188,8 @@ pub struct Info {
     pub generation: u32,
     pub hash: String,
     pub restarts: u64,
+    /// Messages whose handler ran past its limit, and commits that did.
+    pub hung: u64,
     /// The restarts that count against the budget.
     pub recent: VecDeque<Instant>,
     pub last_error: Option<String>,
@@ -254,7 +301,8 @@ impl Slot {
             timers: Mutex::new(Timers::new(limits.timers)),
             planned: AtomicU64::new(u64::MAX),
             armed: Mutex::default(),
-            cell: parking_lot::Mutex::default(),
+            cell: AtomicCell::new(Some(Box::default())),
+            threads: Mutex::default(),
             incarnation: AtomicU32::new(0),
             beside: AtomicU32::new(0),
             handover: Mutex::default(),
@@ -274,9 +322,25 @@ impl Slot {
     }
 
     /// The instance and what is left of its batch; for the holder.
+    pub fn cell(&self) -> CellGuard<'_> {
+        CellGuard { slot: self, cell: Some(self.take_cell()) }
+    }
+
+    /// As `cell`, for a holder that puts it back itself.
     #[inline]
-    pub fn cell(&self) -> parking_lot::MutexGuard<'_, Cell> {
-        self.cell.lock()
+    pub fn take_cell(&self) -> Box<Cell> {
+        self.cell.take().expect("the holder of a subsystem finds its cell")
+    }
+
+    /// Puts the cell back, or another one in place of one that is lost to a handler that hangs.
+    #[inline]
+    pub fn put_cell(&self, cell: Box<Cell>) {
+        self.cell.store(Some(cell));
+    }
+
+    /// The own threads of the instance that serves; none while there is no such instance.
+    pub fn threads(&self) -> MutexGuard<'_, Option<GuestThreads>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The requests on their way to another instance.
@@ -329,6 +393,7 @@ impl Slot {
             ledger,
             requests: self.requests(),
             restarts: info.restarts,
+            hung: info.hung,
             reloads: info.reloads,
             last_error: info.last_error.clone(),
         }

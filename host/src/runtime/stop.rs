@@ -4,7 +4,7 @@ use super::{Runtime, Slot, StartError, lifecycle::Caretaker};
 use crate::status::Phase;
 use std::{
     sync::{PoisonError, atomic::Ordering},
-    thread::{self, JoinHandle},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -19,12 +19,10 @@ impl Runtime {
     pub fn serve(&'static self, ready: impl FnOnce()) -> Result<(), StartError> {
         self.letters.open()?;
         self.hold_all();
-        let workers: Vec<_> = (0..self.worker_count)
-            .map(|number| {
-                let name = format!("mycelia-worker-{number}");
-                thread::Builder::new().name(name).spawn(move || self.work(number as u16))
-            })
-            .collect::<Result<_, _>>()?;
+        for number in 0..self.worker_count {
+            self.start_worker(number as u16)?;
+        }
+        self.start_watchdog()?;
         let mut caretaker = Caretaker::new(self);
         let started = self.start_all(&mut caretaker);
         if started.is_ok() {
@@ -36,15 +34,9 @@ impl Runtime {
         self.end(&mut caretaker);
         self.finished.store(true, Ordering::Release);
         self.workers.wake_all();
-        self.wait_until(Instant::now() + self.drain_timeout, || {
-            workers.iter().all(JoinHandle::is_finished)
-        });
-        for worker in workers {
-            // One that hangs in a handler ends with the process.
-            if worker.is_finished() {
-                worker.join().expect("a worker catches what plugins do");
-            }
-        }
+        // One that hangs in a handler ends with the process.
+        self.wait_until(Instant::now() + self.drain_timeout, || self.workers.have_ended());
+        self.workers.join();
         self.letters.close();
         started
     }
@@ -71,6 +63,7 @@ impl Runtime {
             caretaker.bury_failed();
             self.is_drained()
         });
+        self.watchdog.stop();
         for slot in self.subsystems() {
             self.end_one(slot, caretaker, until);
         }
@@ -106,12 +99,7 @@ impl Runtime {
 
     /// Asks the plugins' own threads to end, which is how gateways stop, and waits for them.
     fn quiesce(&self, until: Instant) {
-        let threads: Vec<_> = self
-            .subsystems()
-            // A handler that runs has the cell; its instance's threads are asked when it is ended.
-            .filter_map(|slot| slot.cell.try_lock())
-            .filter_map(|cell| cell.instance.as_ref().map(|one| one.guest.threads()))
-            .collect();
+        let threads: Vec<_> = self.subsystems().filter_map(|slot| *slot.threads()).collect();
         threads.iter().for_each(|threads| threads.quiesce());
         self.wait_until(until, || threads.iter().all(|threads| threads.running() == 0));
     }

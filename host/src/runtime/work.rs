@@ -1,13 +1,14 @@
 //! Workers: take a ready subsystem, give it its turn, wait when there is none.
 
-use super::{Desk, Runtime, Slot, batch::BatchResult};
+use super::{Desk, Runtime, Slot, batch::BatchResult, slot::Cell};
 use crate::abi::Message;
 use mycelia_kernel::{
     ids::SubsystemId,
     queue::{Begin, Leave, Wake},
     ready::Turn,
 };
-use std::time::Duration;
+use mycelia_plugin::abi::host::Lost;
+use std::{sync::Arc, time::Duration};
 
 /// Longest time that a worker parks without looking up.
 const PARK: Duration = Duration::from_millis(500);
@@ -17,26 +18,41 @@ pub struct Worker {
     pub(super) desk: Desk,
     /// The messages that are handled; empty between batches. One for all subsystems, so that its memory stays near.
     pub(super) batch: Vec<Message>,
+    number: u16,
     /// The last errand that it has done.
     seen: u64,
+    /// The batch that was taken from it: its handler has returned too late, and this thread ends.
+    pub(super) lost: Option<LostBatch>,
+}
+
+/// What a worker keeps of a batch that was taken from it.
+pub(super) struct LostBatch {
+    pub id: SubsystemId,
+    /// With the instance that hung.
+    pub cell: Box<Cell>,
+    pub lost: Lost,
 }
 
 impl Worker {
     /// A worker for this host.
     pub fn new(runtime: &Runtime) -> Worker {
         let batch = runtime.subsystems().map(|slot| slot.settings.batch).max().unwrap_or(1);
-        Worker { desk: Desk::new(runtime, batch), batch: Vec::with_capacity(batch), seen: 0 }
+        let (desk, batch) = (Desk::new(runtime, batch), Vec::with_capacity(batch));
+        Worker { desk, batch, number: 0, seen: 0, lost: None }
     }
 }
 
 impl Runtime {
-    /// A worker's life, until the host stops its workers.
-    pub(super) fn work(&self, number: u16) {
-        self.workers.enter(number);
-        let mut worker = Worker::new(self);
+    /// A worker's life, until the host stops its workers, or until it comes back from a handler too late.
+    pub(super) fn work(&'static self, number: u16) {
+        let mut worker = Worker { number, ..Worker::new(self) };
+        self.workers.enter(number, Arc::clone(&worker.desk.report));
         while !self.is_finished() {
             if self.work_once(&mut worker) {
                 continue;
+            }
+            if let Some(lost) = worker.lost.take() {
+                return self.come_back(worker, lost);
             }
             let now = self.now();
             let next = self.plan.next();
@@ -53,9 +69,9 @@ impl Runtime {
         }
     }
 
-    /// Fires what is due and gives one ready subsystem its turn; whether there was one.
+    /// Fires what is due and gives one ready subsystem its turn; whether there was one, and it is the worker's still.
     pub fn work_once(&self, worker: &mut Worker) -> bool {
-        self.errands.run(&mut worker.seen);
+        self.errands.run(worker.number, &mut worker.seen);
         if self.plan.next() != u64::MAX {
             self.fire_what_is_due();
         }
@@ -64,8 +80,7 @@ impl Runtime {
             // Whoever enlisted it may have counted on this worker, which is busy now.
             self.workers.wake_one();
         }
-        self.run(id, worker);
-        true
+        self.run(id, worker)
     }
 
     fn fire_what_is_due(&self) {
@@ -75,11 +90,12 @@ impl Runtime {
         }
     }
 
-    /// Gives a subsystem its turn.
-    fn run(&self, id: SubsystemId, worker: &mut Worker) {
+    /// Gives a subsystem its turn; whether it has not been taken away meanwhile.
+    fn run(&self, id: SubsystemId, worker: &mut Worker) -> bool {
         let slot = self.slot(id);
         if slot.queue.begin() == Begin::HandOver {
-            return self.lifecycle.handed_over();
+            self.lifecycle.handed_over();
+            return true;
         }
         let mut now = self.now();
         let mut turn = Turn::new(slot.settings.weight, slot.settings.batch, now);
@@ -90,20 +106,32 @@ impl Runtime {
                     (left == 0 && slot.queue.is_empty(), false)
                 }
                 BatchResult::Idle => (true, true),
-                BatchResult::Faulted => return self.fail(slot),
+                BatchResult::Faulted => {
+                    self.fail(slot);
+                    return true;
+                }
+                // Whoever took it has the subsystem from there on.
+                BatchResult::Lost => return false,
             };
             if is_through {
                 match slot.queue.leave() {
-                    Leave::Idle => return,
-                    Leave::HandOver => return self.lifecycle.handed_over(),
+                    Leave::Idle => return true,
+                    Leave::HandOver => {
+                        self.lifecycle.handed_over();
+                        return true;
+                    }
                     // Reserved but not yet published: behind the others, rather than spinning for the publisher.
-                    Leave::More if was_idle => return self.requeue(slot),
+                    Leave::More if was_idle => {
+                        self.requeue(slot);
+                        return true;
+                    }
                     Leave::More => {}
                 }
             }
             now = self.now();
             if slot.queue.is_wanted() || !turn.goes_on(now, !self.ready.is_empty()) {
-                return self.requeue(slot);
+                self.requeue(slot);
+                return true;
             }
         }
     }
@@ -117,7 +145,7 @@ impl Runtime {
 
     /// Takes a subsystem whose handler panicked out of circulation; the lifecycle thread makes a new instance.
     #[cold]
-    fn fail(&self, slot: &Slot) {
+    pub(super) fn fail(&self, slot: &Slot) {
         // This worker is the holder and never leaves: the lifecycle thread has the subsystem from here on.
         slot.queue.seize();
         self.lifecycle.handed_over();

@@ -1,9 +1,11 @@
 //! Waiting for work: one worker spins for a while, the others park.
 
 use mycelia_kernel::idle::Idle;
+use mycelia_plugin::abi::host::ReportBuffer;
 use std::{
-    sync::OnceLock,
-    thread::{self, Thread},
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread::{self, JoinHandle, Thread},
     time::{Duration, Instant},
 };
 
@@ -11,18 +13,57 @@ use std::{
 pub struct Workers {
     idle: Idle,
     spin: Duration,
-    threads: Box<[OnceLock<Thread>]>,
+    seats: Box<[Mutex<Option<Seated>>]>,
+    /// The threads that are workers, to be joined.
+    threads: Mutex<HashMap<u16, JoinHandle<()>>>,
+}
+
+/// The thread that is a worker, and where it reports on its batches.
+struct Seated {
+    thread: Thread,
+    report: Arc<ReportBuffer>,
 }
 
 impl Workers {
     /// `count` workers that look for work as long as `spin` before they park.
     pub fn new(count: usize, spin: Duration) -> Self {
-        Workers { idle: Idle::new(), spin, threads: (0..count).map(|_| OnceLock::new()).collect() }
+        let seats = (0..count).map(|_| Mutex::default()).collect();
+        Workers { idle: Idle::new(), spin, seats, threads: Mutex::default() }
     }
 
-    /// The calling thread is this worker.
-    pub fn enter(&self, worker: u16) {
-        self.threads[usize::from(worker)].set(thread::current()).expect("each worker enters once");
+    /// The calling thread is this worker from here on.
+    pub fn enter(&self, worker: u16, report: Arc<ReportBuffer>) {
+        *self.seat(worker) = Some(Seated { thread: thread::current(), report });
+    }
+
+    /// This thread is the worker from here on; the one before, if it hangs, is left to itself.
+    pub fn keep(&self, worker: u16, thread: JoinHandle<()>) {
+        drop(self.threads().insert(worker, thread));
+    }
+
+    /// Whether every worker has ended.
+    pub fn have_ended(&self) -> bool {
+        self.threads().values().all(JoinHandle::is_finished)
+    }
+
+    /// Joins those that have ended.
+    pub fn join(&self) {
+        for (_, thread) in self.threads().drain().filter(|(_, thread)| thread.is_finished()) {
+            thread.join().expect("a worker catches what plugins do");
+        }
+    }
+
+    fn threads(&self) -> MutexGuard<'_, HashMap<u16, JoinHandle<()>>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where this worker reports; nowhere before it entered.
+    pub fn report(&self, worker: u16) -> Option<Arc<ReportBuffer>> {
+        self.seat(worker).as_ref().map(|seated| Arc::clone(&seated.report))
+    }
+
+    fn seat(&self, worker: u16) -> MutexGuard<'_, Option<Seated>> {
+        self.seats[usize::from(worker)].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Wakes a parked worker, unless one spins and will see the work by itself.
@@ -42,7 +83,7 @@ impl Workers {
 
     #[cold]
     fn unpark(&self, worker: u16) {
-        self.threads[usize::from(worker)].get().expect("a worker enters before it parks").unpark();
+        self.seat(worker).as_ref().expect("a worker enters before it parks").thread.unpark();
     }
 
     /// Waits until `has_work` or about `limit`, whichever is first.

@@ -52,6 +52,7 @@ fn busy() -> Status {
     Status {
         uptime_s: 8_000.5,
         workers: 2,
+        lost_threads: 1,
         subsystems: [("kv".into(), kv), ("http".into(), http)].into(),
         retained_generations: vec![retained],
         dead_letters: LettersStatus {
@@ -66,7 +67,7 @@ fn busy() -> Status {
 }
 
 const BUSY: &str = "\
-up 2h 13m, workers: 2, memory: 33.4 MiB, subsystems: 1 running, 1 restarting
+up 2h 13m, workers: 2 (and 1 lost to handlers that hang), memory: 33.4 MiB, subsystems: 1 running, 1 restarting
 the config file has changed since; restart the host to take it up
 
 SUBSYSTEM  PHASE       PLUGIN              GENERATION  RESTARTS    QUEUE  POLICY

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 const PANICKED: (ErrorCode, Handled) = (ErrorCode::Panicked, Handled::Unknown);
 
 /// The subsystem `f`, that the tests are after, and one beside it.
-fn pair(settings: &str) -> Host {
+pub fn pair(settings: &str) -> Host {
     host(&format!(
         r#""f": (plugin: "mycelia_faulty", {settings}),
         "other": (plugin: "mycelia_faulty", queue: (capacity: 1024, policy: DropOldest))"#
@@ -21,7 +21,7 @@ fn pair(settings: &str) -> Host {
 }
 
 /// Asks for all of these in one batch: they queue behind a handler that blocks.
-fn ask_together(host: &Host, name: &str, paths: &[&str]) -> Vec<Receiver<Told>> {
+pub fn ask_together(host: &Host, name: &str, paths: &[&str]) -> Vec<Receiver<Told>> {
     host.block(name, "gate");
     let asked = paths.iter().map(|path| host.ask_within(&format!("{name}://{path}"), "", None));
     let asked = asked.collect();
@@ -29,7 +29,7 @@ fn ask_together(host: &Host, name: &str, paths: &[&str]) -> Vec<Receiver<Told>> 
     asked
 }
 
-fn told_all(asked: &[Receiver<Told>]) -> Vec<Result<String, (ErrorCode, Handled)>> {
+pub fn told_all(asked: &[Receiver<Told>]) -> Vec<Result<String, (ErrorCode, Handled)>> {
     let told = asked.iter().map(told);
     told.map(|told| match told {
         Ok(reply) => Ok(String::from_utf8(reply.body).unwrap()),
@@ -38,7 +38,7 @@ fn told_all(asked: &[Receiver<Told>]) -> Vec<Result<String, (ErrorCode, Handled)
     .collect()
 }
 
-fn other_goes_on(host: &Host) {
+pub fn other_goes_on(host: &Host) {
     assert_eq!(host.value::<u64>("other://note/5", ""), 5);
     assert_eq!((host.phase("other"), host.status_of("other").restarts), (Phase::Running, 0));
 }

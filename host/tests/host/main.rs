@@ -16,6 +16,7 @@ mod dev;
 mod faults;
 mod gateway;
 mod gateway_reload;
+mod hung;
 mod policies;
 mod probation;
 mod reload;

@@ -294,18 +294,16 @@ fn a_stopped_subsystem_comes_up_with_a_better_build() {
 }
 
 #[test]
-fn a_handler_that_does_not_return_keeps_its_build() {
-    let one = reloading(r#"handler_limit: "200ms""#, "");
+fn a_handler_that_does_not_return_keeps_no_build_out() {
+    let one = reloading(r#"handler_limit: "200ms", probation: (messages: 0)"#, "");
     one.host.block("f", "gate");
-    let error = one.is_refused(&faulty("good 2"));
-    assert!(error.contains("a handler has run for longer than 200ms"), "{error}");
+    one.reload(&faulty("good 2"));
+    assert_eq!((one.build(), one.host.status_of("f").restarts), ("good 2".into(), 1));
+    let (generation, phase, reason) = one.retained().remove(0);
+    assert_eq!((generation, &*phase), (1, "retained"));
+    assert!(reason.contains("the handler of `f://hold/{gate}` has run"), "{reason}");
     one.host.open("f", "gate");
-    assert_eq!(one.build(), "good 1");
-    assert_eq!(
-        one.ask_reload("f").unwrap().generation,
-        3,
-        "the number of the refused one is taken"
-    );
+    one.is_unloaded(1);
     one.host.stop();
 }
 

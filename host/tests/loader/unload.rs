@@ -118,7 +118,7 @@ fn try_create(
 /// Starts an instance, which may begin threads.
 fn start(guest: &mut Guest) -> GuestThreads {
     let (mut outbox, mut replies) = (OutboxBuffer::new(1, 1), OutboxBuffer::new(1, 0));
-    let report = ReportBuffer::new(1);
+    let report = ReportBuffer::new(1, &replies);
     let spec = CallSpec {
         turn: &mut (),
         outbox: &mut outbox,

@@ -6,7 +6,7 @@ use std::{
     cell::{Cell, RefCell},
     mem::MaybeUninit,
     ptr, slice,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::atomic::{AtomicU32, Ordering, compiler_fence},
 };
 
 /// Everything a call may use. An instance keeps one, which is of its host's call while an entry point runs.
@@ -511,8 +511,18 @@ pub(crate) struct ReportWriter {
 }
 
 impl ReportWriter {
-    /// The message at `index` runs now, and those before it are decided. Release: pairs with the watchdog's acquire, which
-    /// then sees the outcomes before it.
+    /// The message at `index` is next, and those before it are decided; whether it may run, or the host wants the batch back.
+    ///
+    /// Release: pairs with the watchdog's acquire, which then sees the outcomes before it. In this order, the cursor before
+    /// the flags: the watchdog sets a flag, makes this thread pass a barrier, and then reads the cursor.
+    #[inline(always)]
+    pub fn begin(self, index: usize) -> bool {
+        self.cursor(index);
+        compiler_fence(Ordering::SeqCst);
+        self.flags() == 0
+    }
+
+    /// The messages before `index` are decided.
     #[inline(always)]
     pub fn cursor(self, index: usize) {
         // SAFETY: the report lives as long as the call; the host reads the cursor atomically.

@@ -9,7 +9,13 @@ use abi_stable::prefix_type::WithMetadata;
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     ptr, slice,
-    sync::atomic::{AtomicU8, AtomicU32, Ordering},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{
+            AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering,
+            compiler_fence,
+        },
+    },
     time::Duration,
 };
 
@@ -120,10 +126,22 @@ pub struct OutboxBuffer {
     // On the heap and only ever reached by pointer, since the plugin writes both while the host holds this.
     raw: *mut Outbox,
     storage: *mut [Envelope],
+    memory: Arc<OutboxMemory>,
 }
 
 // SAFETY: it owns what it points to, and is used by one thread at a time.
 unsafe impl Send for OutboxBuffer {}
+
+/// What an outbox points to; a report shares that of the replies, for whoever takes its batch away.
+struct OutboxMemory {
+    raw: *mut Outbox,
+    storage: *mut [Envelope],
+}
+
+// SAFETY: it owns what it points to; only `ReportBuffer::revoke` reads it beside the outbox, and says why it may.
+unsafe impl Send for OutboxMemory {}
+// SAFETY: as above.
+unsafe impl Sync for OutboxMemory {}
 
 impl OutboxBuffer {
     /// Room for `capacity` messages, and `max_bytes` of block content behind them.
@@ -136,7 +154,7 @@ impl OutboxBuffer {
             bytes: 0,
             max_bytes: max_bytes as u32,
         }));
-        OutboxBuffer { raw, storage }
+        OutboxBuffer { raw, storage, memory: Arc::new(OutboxMemory { raw, storage }) }
     }
 
     /// How many messages wait.
@@ -200,9 +218,9 @@ impl OutboxBuffer {
     }
 }
 
-impl Drop for OutboxBuffer {
+impl Drop for OutboxMemory {
     fn drop(&mut self) {
-        // SAFETY: both came from a `Box`, and the plugin keeps neither beyond its call.
+        // SAFETY: both came from a `Box`, the outbox is gone, and the plugin keeps neither beyond its call.
         unsafe {
             drop(Box::from_raw(self.raw));
             drop(Box::from_raw(self.storage));
@@ -213,13 +231,59 @@ impl Drop for OutboxBuffer {
 /// Room for the text of an error of a plugin; longer ones are cut.
 const ERROR_TEXT: usize = 4096;
 
-/// Host memory for what a shim reports of its batch.
+/// Host memory for what a shim reports of its batch, and where the thread that runs the batch and a watchdog agree whose
+/// it is.
+///
+/// **The agreement.** The shim stores the cursor, then loads the flags, before each message; the thread stores that the
+/// batch has ended, then loads the flags. The watchdog stores the flag, makes every thread of the process pass a memory
+/// barrier, then loads both. So either it sees that something has moved on and lets go, or the other side sees the flag,
+/// and runs and touches nothing more. That keeps barriers out of the way of a message.
 pub struct ReportBuffer {
     raw: *mut Report,
+    /// When the batch that runs was begun, which names it; 0 while there is none.
+    begun: AtomicU64,
+    messages: AtomicPtr<Envelope>,
+    length: AtomicUsize,
+    tag: AtomicU32,
+    /// Whether the batch was taken away for good.
+    is_taken: AtomicBool,
     outcomes: *mut [Outcomes],
     /// Room for the text of a panic, which is made once rather than for each batch.
     error: *mut RawError,
     text: *mut [u8],
+    replies: Arc<OutboxMemory>,
+    /// Held by the watchdog while it decides; the thread whose batch it is asks here what came of it.
+    lost: Mutex<Option<Lost>>,
+}
+
+/// The batch that runs, and how far it is: while both stay the same, the same message is handled.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    begun: u64,
+    cursor: u32,
+    /// What the host said of the batch when it began.
+    pub tag: u32,
+}
+
+/// A batch that was taken from the thread that hangs in it. The content of `messages[ran]` is still in use there.
+pub struct Taken<'a> {
+    /// All of its messages.
+    pub messages: &'a [Envelope],
+    /// How many have been decided; the next one hangs, or, if it is all, the commit.
+    pub ran: usize,
+    /// How those were decided, as in [`ReportBuffer::outcomes`].
+    pub outcomes: &'a [u8],
+    /// Their short answers, which are the taker's.
+    pub replies: &'a [Envelope],
+}
+
+/// What the thread that hung keeps of its batch, once it has returned.
+#[derive(Clone, Debug)]
+pub struct Lost {
+    /// The place of the message in which it hung; that one's content is the thread's to free.
+    pub at: usize,
+    /// The requests whose answers were taken out of its replies.
+    pub answered: Vec<u64>,
 }
 
 /// A line of a cache, so that clearing many takes the same instructions wherever they lie.
@@ -233,8 +297,8 @@ unsafe impl Send for ReportBuffer {}
 unsafe impl Sync for ReportBuffer {}
 
 impl ReportBuffer {
-    /// A report on up to `batch` messages.
-    pub fn new(batch: usize) -> Self {
+    /// A report on up to `batch` messages, whose short answers go to `replies`.
+    pub fn new(batch: usize, replies: &OutboxBuffer) -> Self {
         let lines = vec![Outcomes([0; 64]); batch.div_ceil(64)];
         let outcomes = Box::into_raw(lines.into_boxed_slice());
         let raw = Box::into_raw(Box::new(Report {
@@ -246,7 +310,19 @@ impl ReportBuffer {
         }));
         let text = Box::into_raw(vec![0; ERROR_TEXT].into_boxed_slice());
         let error = Box::into_raw(Box::new(RawError::new(text.cast(), text.len())));
-        ReportBuffer { raw, outcomes, error, text }
+        ReportBuffer {
+            raw,
+            begun: AtomicU64::new(0),
+            messages: AtomicPtr::new(ptr::null_mut()),
+            length: AtomicUsize::new(0),
+            tag: AtomicU32::new(0),
+            is_taken: AtomicBool::new(false),
+            outcomes,
+            error,
+            text,
+            replies: Arc::clone(&replies.memory),
+            lost: Mutex::new(None),
+        }
     }
 
     #[inline]
@@ -262,10 +338,9 @@ impl ReportBuffer {
         self.atomic(|raw| unsafe { &raw mut (*raw).cursor }).load(Ordering::Acquire) as usize
     }
 
-    /// Asks the shim for something: [`Report::RETURN_SOON`], [`Report::REVOKED`].
-    pub fn raise(&self, bits: u32) {
+    fn flags(&self) -> &AtomicU32 {
         // SAFETY: only the address is taken.
-        self.atomic(|raw| unsafe { &raw mut (*raw).flags }).fetch_or(bits, Ordering::Relaxed);
+        self.atomic(|raw| unsafe { &raw mut (*raw).flags })
     }
 
     #[inline]
@@ -274,10 +349,100 @@ impl ReportBuffer {
         if self.has_failed() {
             self.clear();
         }
-        // SAFETY: only the addresses are taken.
+        // SAFETY: only the address is taken.
         self.atomic(|raw| unsafe { &raw mut (*raw).cursor }).store(0, Ordering::Relaxed);
-        // SAFETY: as above.
-        self.atomic(|raw| unsafe { &raw mut (*raw).flags }).store(0, Ordering::Relaxed);
+    }
+
+    /// A batch begins, which [`Self::revoke`] may take away until it ends; the messages stay as they are until then.
+    #[inline]
+    fn begin(&self, messages: &[Envelope], now: u64, tag: u32) {
+        self.messages.store(messages.as_ptr().cast_mut(), Ordering::Relaxed);
+        self.length.store(messages.len(), Ordering::Relaxed);
+        self.tag.store(tag, Ordering::Relaxed);
+        // Release pairs with `progress`: whoever sees the batch sees what it is, and its cursor at 0.
+        self.begun.store(now, Ordering::Release);
+    }
+
+    /// The batch has ended; what was lost of it if it was taken away.
+    #[inline]
+    fn end(&self) -> Option<Lost> {
+        self.begun.store(0, Ordering::Release);
+        // The barrier of `revoke` stands for the processor's part.
+        compiler_fence(Ordering::SeqCst);
+        if self.flags().load(Ordering::Acquire) & Report::REVOKED == 0 { None } else { self.ask() }
+    }
+
+    #[cold]
+    fn ask(&self) -> Option<Lost> {
+        self.lost().clone()
+    }
+
+    fn lost(&self) -> MutexGuard<'_, Option<Lost>> {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The batch that runs, and how far it is; none between batches, and none once it was taken away.
+    pub fn progress(&self) -> Option<Progress> {
+        // Acquire pairs with `begin`.
+        let begun = self.begun.load(Ordering::Acquire);
+        let tag = self.tag.load(Ordering::Relaxed);
+        (begun != 0 && !self.is_taken()).then(|| Progress { begun, cursor: self.cursor() as u32, tag })
+    }
+
+    /// Whether the batch was taken away for good, so that what its handler still wants is refused.
+    #[inline]
+    pub fn is_taken(&self) -> bool {
+        self.is_taken.load(Ordering::Relaxed)
+    }
+
+    /// Takes a batch away that has made no progress since `seen`; whether it was still there. The thread that is in it
+    /// does not learn of it before `take` has returned.
+    ///
+    /// `barrier` makes every other thread of the process pass a memory barrier.
+    pub fn revoke(
+        &self,
+        seen: Progress,
+        barrier: impl FnOnce(),
+        take: impl FnOnce(Taken<'_>),
+    ) -> bool {
+        let mut lost = self.lost();
+        self.flags().store(Report::REVOKED, Ordering::SeqCst);
+        barrier();
+        if self.progress() != Some(seen) {
+            // Release pairs with `end`; whoever has seen the flag asks, and learns that nothing was lost.
+            self.flags().store(0, Ordering::Release);
+            return false;
+        }
+        self.is_taken.store(true, Ordering::Relaxed);
+        let (messages, length) =
+            (self.messages.load(Ordering::Relaxed), self.length.load(Ordering::Relaxed));
+        // SAFETY: `begin` got that many messages from a caller that waits in `end` before it lets go of them, for as long
+        // as `lost` is locked; nobody writes to them meanwhile.
+        let messages = unsafe { slice::from_raw_parts(messages, length) };
+        let ran = (seen.cursor as usize).min(length);
+        let replies = self.replies_to(&messages[..ran]);
+        let answered = replies.iter().map(|reply| reply.reply).collect();
+        *lost = Some(Lost { at: ran, answered });
+        take(Taken { messages, ran, outcomes: self.outcomes(ran), replies: &replies });
+        true
+    }
+
+    /// The short answers to these messages, which have been decided.
+    fn replies_to(&self, decided: &[Envelope]) -> Vec<Envelope> {
+        let OutboxMemory { raw, storage } = *self.replies;
+        // SAFETY: the memory lives as long as this. The thread that hangs may be writing the place, which is one word.
+        let next = unsafe { AtomicPtr::from_ptr(&raw mut (*raw).next) }.load(Ordering::Acquire);
+        let length = next.addr().saturating_sub(storage.addr()) / size_of::<Envelope>();
+        let place = |index: usize| storage.cast::<Envelope>().wrapping_add(index);
+        (0..length.min(storage.len()))
+            .filter_map(|index| {
+                // SAFETY: within the storage. One that is being written has the number of a request that is not decided.
+                let request = unsafe { (&raw const (*place(index)).reply).read_volatile() };
+                let is_decided = decided.iter().any(|message| message.reply == request);
+                // SAFETY: an answer to a decided message was written before the cursor moved on.
+                (request != 0 && is_decided).then(|| unsafe { place(index).read() })
+            })
+            .collect()
     }
 
     /// Whether any outcome is an error.
@@ -358,7 +523,6 @@ pub struct CallSpec<'a, T> {
 impl<T> CallSpec<'_, T> {
     #[inline]
     fn run(self, call: impl FnOnce(*mut Call) -> u32) -> u32 {
-        self.report.reset(self.messages.len());
         let (report, outbox, replies) = (self.report.raw, self.outbox.raw, self.replies.raw);
         let mut frame = Frame { turn: self.turn, outbox: self.outbox, replies: self.replies };
         call(&mut Call {
@@ -470,7 +634,7 @@ impl Guest {
                 .then_some(raw.span_start as usize..raw.span_end as usize);
             if instance.is_null() { raw.code.max(1) } else { 0 }
         });
-        let (handle, commits) = (module.handle(), module.abilities() & HAS_COMMIT != 0);
+        let (handle, commits) = (module.handle(), commits(module));
         result
             .map(|()| Guest { module, instance, handle, commits })
             .map_err(|error| CreateError { error, span })
@@ -509,9 +673,45 @@ impl Guest {
         })
     }
 
+    /// Handles a batch and commits it, unless it was taken away meanwhile by [`ReportBuffer::revoke`]. `tag` is told to who
+    /// watches.
+    ///
+    /// # Errors
+    /// What is left to the thread of a batch that was taken.
+    #[inline]
+    pub fn handle_watched<T>(
+        &mut self,
+        spec: CallSpec<'_, T>,
+        tag: u32,
+    ) -> Result<(BatchEnd, Result<()>), Lost> {
+        let report = spec.report;
+        report.reset(spec.messages.len());
+        report.begin(spec.messages, spec.now, tag);
+        let end = self.call(spec);
+        let committed = if self.commits { self.commit_after(&end, report) } else { Ok(()) };
+        match report.end() {
+            None => Ok((end, committed)),
+            Some(lost) => Err(lost),
+        }
+    }
+
+    #[inline(never)]
+    fn commit_after(&mut self, end: &BatchEnd, report: &ReportBuffer) -> Result<()> {
+        match end {
+            BatchEnd::Returned if report.cursor() > 0 => self.commit(),
+            _ => Ok(()),
+        }
+    }
+
     /// Handles a batch.
     #[inline]
     pub fn handle<T>(&mut self, spec: CallSpec<'_, T>) -> BatchEnd {
+        spec.report.reset(spec.messages.len());
+        self.call(spec)
+    }
+
+    #[inline]
+    fn call<T>(&mut self, spec: CallSpec<'_, T>) -> BatchEnd {
         let report = spec.report;
         // SAFETY: `&mut self` makes this the only call; the room for an error lives as long as the report.
         match spec.run(|call| unsafe { (self.handle)(self.instance, call, report.error) }) {
@@ -596,6 +796,11 @@ fn with_error(call: impl FnOnce(*mut RawError) -> u32) -> Result<()> {
         // SAFETY: the plugin wrote the text into `room`, which is still here.
         status => Err(unsafe { error.read(status) }),
     }
+}
+
+/// Whether batches of a module's instances are to be committed.
+pub fn commits(module: Module_Ref) -> bool {
+    module.abilities() & HAS_COMMIT != 0
 }
 
 /// The module of a subsystem that is linked in rather than loaded.

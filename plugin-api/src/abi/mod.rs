@@ -306,7 +306,7 @@ pub struct Outbox {
 pub struct Report {
     /// The message that runs now; stored before each one, so the ones before it are decided.
     pub cursor: u32,
-    /// Bits that the host sets and the shim reads between messages: [`Report::RETURN_SOON`], [`Report::REVOKED`].
+    /// Bits that the host sets and the shim reads before each message: [`Report::RETURN_SOON`], [`Report::REVOKED`].
     pub flags: u32,
     /// 1 once any of `outcomes` was written; 0, as the host wrote before the call, while every message is handled.
     pub failed: u32,
@@ -317,7 +317,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Others wait: return after this message.
+    /// Others wait: return before the next message.
     pub const RETURN_SOON: u32 = 1;
     /// The batch was taken away: nothing of it is to be touched any more.
     pub const REVOKED: u32 = 2;

@@ -298,10 +298,11 @@ struct Buffers {
 
 impl Buffers {
     fn new() -> Buffers {
+        let replies = OutboxBuffer::new(BATCH, 0);
         Buffers {
             outbox: OutboxBuffer::new(64, 64 << 10),
-            replies: OutboxBuffer::new(BATCH, 0),
-            report: ReportBuffer::new(BATCH),
+            report: ReportBuffer::new(BATCH, &replies),
+            replies,
         }
     }
 }

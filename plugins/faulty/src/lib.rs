@@ -87,6 +87,8 @@ impl Subsystem for Faulty {
         on("note/{number}", Self::note),
         on("noted", Self::noted),
         on("hold/{gate}", Self::hold),
+        on("hold_and_send/{gate}", Self::hold_and_send),
+        on("sleep/{micros}", Self::sleep),
         // Ways to fail.
         on("fail/{code}", Self::fail),
         on("panic", Self::panic),
@@ -211,6 +213,25 @@ impl Faulty {
     /// Keeps its worker until the gate is open.
     fn hold(&mut self, gate: Param<String>) -> Result<()> {
         self.gates.wait(&gate.0)
+    }
+
+    /// As `hold`, and uses whatever a handler may use by then; what came of it is in a file.
+    fn hold_and_send(&mut self, ctx: &mut Context, gate: Param<String>, to: Raw) -> Result<()> {
+        self.gates.wait(&gate.0)?;
+        let (path, own) = (text(&to)?, format!("{}://noted", ctx.name()));
+        let mut told = self.send_all(ctx, 100, path);
+        told.append(&mut self.ask_all(ctx, 1, path, Duration::ZERO));
+        count_result(&mut told, &ctx.after("1ms", "note/1", Raw::from("")));
+        count_result(&mut told, &ctx.send(&own, Raw::from(vec![7; 1000])));
+        count_result(&mut told, &ctx.sender().send(&own, Raw::from("")));
+        let told: Vec<String> = told.into_keys().collect();
+        Ok(std::fs::write(ctx.data()?.join("told"), told.join(", "))?)
+    }
+
+    /// Keeps its worker for so long.
+    fn sleep(&mut self, micros: Param<u64>) -> Result<()> {
+        std::thread::sleep(Duration::from_micros(micros.0));
+        Ok(())
     }
 
     fn fail(&mut self, code: Param<String>) -> Result<()> {

@@ -16,6 +16,7 @@ enum Commit {
     Succeeds,
     Fails,
     Panics,
+    Hangs,
 }
 
 impl Subsystem for Committing {
@@ -26,6 +27,7 @@ impl Subsystem for Committing {
         on("committed", Self::committed),
         on("fail_commit", Self::fail_commit),
         on("panic_commit", Self::panic_commit),
+        on("hang_commit", Self::hang_commit),
         on("panic", Self::panic),
         on("fail", Self::fail),
         on("hold/{gate}", Self::hold),
@@ -51,6 +53,7 @@ impl Subsystem for Committing {
                 return Err(Error::failed("the commit fails as it was told to"));
             }
             Commit::Panics => panic!("the commit panics as it was told to"),
+            Commit::Hangs => self.wait("commit_gate"),
         }
         Ok(())
     }
@@ -76,6 +79,11 @@ impl Committing {
         Ok(())
     }
 
+    fn hang_commit(&mut self) -> Result<()> {
+        self.next = Commit::Hangs;
+        Ok(())
+    }
+
     fn panic(&mut self) -> Result<()> {
         panic!("as it was told to");
     }
@@ -86,10 +94,14 @@ impl Committing {
 
     /// Keeps its worker until there is a file of that name in the data folder.
     fn hold(&mut self, gate: Param<String>) -> Result<()> {
-        while !self.data.join(&gate.0).exists() {
+        self.wait(&gate.0);
+        Ok(())
+    }
+
+    fn wait(&self, gate: &str) {
+        while !self.data.join(gate).exists() {
             thread::sleep(Duration::from_millis(1));
         }
-        Ok(())
     }
 }
 

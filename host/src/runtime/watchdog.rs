@@ -1,0 +1,277 @@
+//! The watchdog: a handler that runs past its limit loses its message, its batch and its subsystem.
+//!
+//! It looks at where the workers report, so that a message pays nothing for it. A worker that is still at the same
+//! message after `handler_limit` is revoked: the watchdog holds the subsystem from there on, ends what was decided and the
+//! message that hangs, and leaves the rest to the next instance. Another thread takes the worker's place. The thread that
+//! hangs keeps what it is in - instance, batch, blocks, outbox - until it returns, and then ends.
+
+use super::{
+    Desk, Runtime, Slot, Worker,
+    batch::{is_handled, untag},
+    generation::Instance,
+    slot::{Cell, Hung},
+    work::LostBatch,
+};
+use crate::{abi::Message, config::Config, letters::Reason};
+use mycelia_kernel::{asks::End, ids::RouteId, ledger::Ends, queue::Lane};
+use mycelia_plugin::{
+    Error, ErrorCode, Handled,
+    abi::host::{Progress, Taken, commits},
+};
+use rustix::thread::{MembarrierCommand, membarrier};
+use std::{
+    io,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+        mpsc::{RecvTimeoutError, channel},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+/// How often the watchdog looks, at most and at least; between these an eighth of the shortest limit.
+const LOOK: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(100));
+/// How long a store takes to be seen where the system has no barrier for other threads: far longer than any processor
+/// holds one back.
+const SURELY_SEEN: Duration = Duration::from_millis(10);
+/// How often a thread that has come back looks whether the host has ended meanwhile.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// The thread that looks, and what it has found.
+pub struct Watchdog {
+    period: Duration,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    is_over: AtomicBool,
+    /// Threads that hang.
+    lost: AtomicUsize,
+}
+
+/// What is known of one worker: where it was, and for how long it has been seen there.
+#[derive(Copy, Clone)]
+struct Seen {
+    progress: Progress,
+    for_: Duration,
+}
+
+impl Watchdog {
+    /// One for the limits of this config.
+    pub fn new(config: &Config) -> Watchdog {
+        let shortest = config.subsystems.iter().map(|(_, settings)| settings.handler_limit).min();
+        Watchdog {
+            period: (shortest.unwrap_or(LOOK.1) / 8).clamp(LOOK.0, LOOK.1),
+            thread: Mutex::default(),
+            is_over: AtomicBool::new(false),
+            lost: AtomicUsize::new(0),
+        }
+    }
+
+    /// The longest from the end of a limit until something is done about it, on a machine that is not overloaded.
+    pub fn delay(&self) -> Duration {
+        4 * self.period
+    }
+
+    /// How many threads hang.
+    pub fn lost_threads(&self) -> usize {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    /// Ends it: what hangs from here on hangs until the process ends.
+    pub fn stop(&self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            thread.thread().unpark();
+            thread.join().expect("the watchdog runs no code of plugins");
+        }
+    }
+}
+
+impl Runtime {
+    pub(super) fn start_watchdog(&'static self) -> io::Result<()> {
+        let has_barrier = membarrier(MembarrierCommand::RegisterPrivateExpedited).is_ok();
+        let thread = thread::Builder::new().name("mycelia-watchdog".into());
+        let thread = thread.spawn(move || self.watch(has_barrier))?;
+        *self.watchdog.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        Ok(())
+    }
+
+    pub(super) fn start_worker(&'static self, number: u16) -> io::Result<()> {
+        let thread = thread::Builder::new().name(format!("mycelia-worker-{number}"));
+        let thread = thread.spawn(move || self.work(number))?;
+        self.workers.keep(number, thread);
+        Ok(())
+    }
+
+    fn watch(&'static self, has_barrier: bool) {
+        let mut workers: Vec<Option<Seen>> = vec![None; self.worker_count];
+        let mut before = self.now();
+        while !self.watchdog.is_over.load(Ordering::Relaxed) {
+            thread::park_timeout(self.watchdog.period);
+            let now = self.now();
+            // A process that was stopped, or starved, has not let its handlers run either.
+            let passed = Duration::from_nanos(now - before).min(2 * self.watchdog.period);
+            before = now;
+            for (worker, seen) in (0..).zip(&mut workers) {
+                *seen = self.look_at_worker(worker, *seen, passed, has_barrier);
+            }
+        }
+    }
+
+    fn look_at_worker(
+        &'static self,
+        worker: u16,
+        seen: Option<Seen>,
+        passed: Duration,
+        has_barrier: bool,
+    ) -> Option<Seen> {
+        let report = self.workers.report(worker)?;
+        let progress = report.progress()?;
+        let for_ = match seen {
+            Some(seen) if seen.progress == progress => seen.for_ + passed,
+            _ => Duration::ZERO,
+        };
+        let (id, lane) = untag(progress.tag);
+        let slot = self.slot(id);
+        if for_ < slot.settings.limit {
+            return Some(Seen { progress, for_ });
+        }
+        let barrier = || {
+            let passed = has_barrier && membarrier(MembarrierCommand::PrivateExpedited).is_ok();
+            if !passed {
+                thread::sleep(SURELY_SEEN);
+            }
+        };
+        let mut text = String::new();
+        if report.revoke(progress, barrier, |taken| text = self.take_over(slot, lane, &taken)) {
+            tracing::error!(subsystem = slot.name, "{text}; its thread is left to it");
+            if let Err(error) = self.start_worker(worker) {
+                tracing::error!("no thread takes its place, so there is one worker less: {error}");
+            }
+        }
+        None
+    }
+
+    /// Ends a batch that hangs, as its holder, and hands the subsystem to the lifecycle thread. Answers what hangs.
+    fn take_over(&self, slot: &Slot, lane: Lane, taken: &Taken<'_>) -> String {
+        let build = slot.info().build.clone().expect("an instance is made from a build");
+        let text = self.what_hangs(slot, taken);
+        // Counted before anybody is told.
+        slot.info().hung += 1;
+        self.watchdog.lost.fetch_add(1, Ordering::Relaxed);
+        let messages = Message::from_envelopes(taken.messages);
+        let (decided, rest) = messages.split_at(taken.ran);
+        let hung = rest.first();
+        let counted = lane == Lane::Queue;
+        let lost = Error::new(ErrorCode::Restarted, "the batch hung before it was committed")
+            .handled(Handled::Unknown);
+        let lost = commits(build.generation.library.module()).then_some(&lost);
+        if counted {
+            let failed = taken.outcomes.iter().filter(|code| lost.is_some() || !is_handled(**code));
+            let failed = failed.count() as u64;
+            let (handled, dead) = (taken.ran as u64 - failed, u64::from(hung.is_some()));
+            slot.ledger.end(Ends { handled, failed, dead, expired: 0 });
+            self.keep_letters_of(slot, decided, taken.outcomes, lost);
+        }
+        let mut replies: Vec<Message> = taken.replies.iter().map(|reply| Message(*reply)).collect();
+        for reply in &mut replies {
+            reply.sender = slot.id.0.into();
+            lost.into_iter().for_each(|error| self.spoil_reply(reply, slot.id, error));
+        }
+        self.deliver_replies(&mut replies);
+        decided.iter().for_each(|message| self.pool.release(message));
+        if let Some(hung) = hung {
+            if counted {
+                self.keep_letter(slot, hung, Reason::Hung, &text);
+            }
+            let error = Error::new(ErrorCode::Deadline, text.clone()).handled(Handled::Unknown);
+            // Its content stays with the thread that hangs.
+            if hung.reply != 0 {
+                let outcome = self.error_outcome(slot.id, &error);
+                self.end_request(hung.reply, End::TimedOut, outcome);
+            }
+        }
+        let incarnation = slot.incarnation();
+        let threads = self.cut_off(slot, incarnation);
+        let generation = Arc::clone(&build.generation);
+        slot.put_cell(Box::new(Cell {
+            instance: None,
+            left: rest.iter().skip(1).copied().collect(),
+            lane: Some(lane),
+            failed: Some(text.clone()),
+            hung: Some(Hung { incarnation, threads, generation, reason: text.clone() }),
+        }));
+        self.fail(slot);
+        text
+    }
+
+    fn what_hangs(&self, slot: &Slot, taken: &Taken<'_>) -> String {
+        let (name, limit) = (&slot.name, slot.settings.limit);
+        let what = match taken.messages.get(taken.ran) {
+            Some(hung) => {
+                let table = self.tables.load();
+                let pattern = table.pattern(slot.id, RouteId(hung.route)).unwrap_or_default();
+                format!("the handler of `{name}://{pattern}`")
+            }
+            None => format!("the commit of `{name}`"),
+        };
+        format!(
+            "{what} has run for longer than {limit:?}, its `handler_limit`; raise that, or let a thread of its own do the work"
+        )
+    }
+
+    /// Those that failed and that nobody waits for become letters; what they said is with the thread that hangs.
+    fn keep_letters_of(
+        &self,
+        slot: &Slot,
+        decided: &[Message],
+        outcomes: &[u8],
+        lost: Option<&Error>,
+    ) {
+        for (message, &code) in decided.iter().zip(outcomes) {
+            if message.reply == 0 && (lost.is_some() || !is_handled(code)) {
+                let word = || ErrorCode::from_number(code).word().to_owned();
+                let text = lost.map_or_else(word, |error| error.text.clone());
+                self.keep_letter(slot, message, Reason::Failed, &text);
+            }
+        }
+    }
+
+    /// The end of a thread whose handler has returned too late: whatever it still has is given back, and its instance is
+    /// destroyed.
+    pub(super) fn come_back(&'static self, worker: Worker, batch: LostBatch) {
+        let LostBatch { id, cell, lost } = batch;
+        let slot = self.slot(id);
+        let Worker { desk, batch, .. } = worker;
+        let Desk { mut turn, mut outbox, mut replies, .. } = desk;
+        if let Some(hung) = batch.get(lost.at) {
+            self.pool.release(hung);
+        }
+        self.discard_outbox(slot.id, 0, &mut outbox);
+        let left = Message::from_envelopes(replies.messages()).iter().chain(&turn.replies);
+        let is_own = |reply: &&Message| !lost.answered.contains(&reply.reply);
+        left.filter(is_own).for_each(|reply| self.pool.release(reply));
+        self.pool.unload_all(&mut turn.magazine);
+        if let Some(instance) = cell.instance {
+            self.leave_libraries(slot, instance);
+        }
+        self.watchdog.lost.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Runs the destructors of whatever plugins left on this thread, and lets the lifecycle thread destroy the instance.
+    fn leave_libraries(&'static self, slot: &'static Slot, instance: Instance) {
+        let (detachers, list) = channel();
+        self.lifecycle.late(Box::new(move |caretaker| {
+            // Fails only if the host has ended, and then nobody unloads anything.
+            let _listens = detachers.send(caretaker.detachers());
+            caretaker.end_hung(slot, instance);
+        }));
+        loop {
+            match list.recv_timeout(PATIENCE) {
+                Ok(detachers) => return detachers.iter().for_each(|detacher| detacher.detach()),
+                Err(RecvTimeoutError::Timeout) if !self.is_finished() => {}
+                Err(_) => return,
+            }
+        }
+    }
+}
