@@ -13,6 +13,7 @@ mod asks;
 mod idle;
 mod queue;
 mod retire;
+mod revoke;
 mod ring;
 mod swap;
 
