@@ -41,8 +41,8 @@ struct Which {
     #[arg(long, value_name = "PATTERN")]
     route: Option<String>,
 
-    /// Only those with this reason: expired, failed, panicked, no_route, gone or
-    /// shutdown.
+    /// Only those with this reason: expired, failed, panicked, no_route, gone,
+    /// shutdown or hung.
     #[arg(long, verbatim_doc_comment)]
     reason: Option<Reason>,
 
