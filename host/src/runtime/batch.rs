@@ -12,7 +12,7 @@ use mycelia_plugin::{
     Error, ErrorCode, Handled, Result,
     abi::{
         flags,
-        host::{BatchEnd, CallSpec, Guest, Lost},
+        host::{BatchEnd, CallSpec, Guest},
     },
 };
 
@@ -61,15 +61,13 @@ impl Runtime {
     ) -> BatchResult {
         let mut cell = slot.take_cell();
         match self.batch_of(slot, &mut cell, worker, room, now) {
-            Ok(result) => {
+            BatchResult::Lost => worker.lost = Some(LostBatch { id: slot.id, cell }),
+            result => {
                 slot.put_cell(cell);
-                result
-            }
-            Err(lost) => {
-                worker.lost = Some(LostBatch { id: slot.id, cell, lost });
-                BatchResult::Lost
+                return result;
             }
         }
+        BatchResult::Lost
     }
 
     #[inline(always)]
@@ -80,15 +78,15 @@ impl Runtime {
         worker: &mut Worker,
         room: usize,
         now: u64,
-    ) -> Result<BatchResult, Lost> {
+    ) -> BatchResult {
         let Worker { desk, batch, .. } = worker;
         let Some(lane) = self.claim(slot, cell, room, batch) else {
-            return Ok(BatchResult::Idle);
+            return BatchResult::Idle;
         };
         let counted = lane == Lane::Queue;
         let Cell { instance, left, failed, .. } = cell;
         let Some(Instance { guest, .. }) = instance else {
-            return Ok(self.bury(slot, batch, counted));
+            return self.bury(slot, batch, counted);
         };
         let rare = Rare::of(batch);
         let mut ended = if counted && rare.deadlines { self.expire(slot, batch, now) } else { 0 };
@@ -96,10 +94,11 @@ impl Runtime {
             ended += self.bury_lost(slot, batch, counted);
         }
         if batch.is_empty() {
-            return Ok(BatchResult::Handled { decided: ended, left: 0 });
+            return BatchResult::Handled { decided: ended, left: 0 };
         }
         desk.sit_down(self, slot, now);
-        let (end, committed) = guest.handle_watched(self.spec(desk, batch), tag(slot, lane))?;
+        let handled = guest.handle_watched(self.spec(desk, batch), tag(slot, lane));
+        let Some((end, committed)) = handled else { return BatchResult::Lost };
         let ran = desk.report.cursor().min(batch.len());
         let result = match end {
             BatchEnd::Returned => {
@@ -115,13 +114,13 @@ impl Runtime {
             (cell.lane, *left) = (Some(lane), mem::take(batch));
             batch.reserve(slot.settings.batch);
         }
-        Ok(match result {
+        match result {
             None => BatchResult::Handled { decided: ran + ended, left: rest },
             text => {
                 *failed = text;
                 BatchResult::Faulted
             }
-        })
+        }
     }
 
     /// Moves the next messages out: what was left, outcomes, timers, then the queue.

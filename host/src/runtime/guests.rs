@@ -151,9 +151,13 @@ impl Runtime {
 }
 
 /// What a handler is told once its batch was taken away, because it ran past its limit.
-#[inline(always)]
 fn refuse_taken(turn: &Turn) -> Result<()> {
     if turn.report.is_taken() { Err(gone()) } else { Ok(()) }
+}
+
+#[cold]
+fn no_recipient(turn: &Turn) -> Error {
+    if turn.report.is_taken() { gone() } else { never_resolved() }
 }
 
 #[cold]
@@ -221,11 +225,10 @@ impl Host for Runtime {
     // Always inlined: it is called from one place, for every message that is sent singly.
     #[inline(always)]
     fn send(&self, turn: &mut Turn, message: &mut Envelope) -> Result<()> {
-        let Some(slot) = self.slot_of(message.sender) else {
+        let Some(slot) = self.recipient_of(turn, message) else {
             self.pool.release(message);
-            return Err(never_resolved());
+            return Err(no_recipient(turn));
         };
-        refuse_taken(turn).inspect_err(|_| self.pool.release(message))?;
         (message.sender, message.stamp) = (turn.caller.0.into(), 0);
         self.enqueue_now(slot, Message::from_envelope(message))
     }
@@ -384,6 +387,12 @@ impl Host for Runtime {
 }
 
 impl Runtime {
+    /// Where a handler's message goes; nowhere once its batch was taken away.
+    #[inline(always)]
+    fn recipient_of(&self, turn: &Turn, message: &Envelope) -> Option<&Slot> {
+        self.slot_of(message.sender).filter(|_| !turn.report.is_taken())
+    }
+
     /// Sends a request. If it does not go, its content stays the caller's.
     #[inline(always)]
     fn send_request(
@@ -393,8 +402,7 @@ impl Runtime {
         message: &mut Envelope,
         how: AskSpec<'_>,
     ) -> Result<()> {
-        let to = self.slot_of(message.sender).ok_or_else(never_resolved)?;
-        refuse_taken(turn)?;
+        let to = self.recipient_of(turn, message).ok_or_else(|| no_recipient(turn))?;
         if how.instead_of != 0 {
             message.reply = how.instead_of;
             return self.pass_on(turn, outbox, message, to);

@@ -23,6 +23,7 @@ use mycelia_kernel::{
 use mycelia_plugin::{Error, Handled, abi::host::GuestThreads};
 use std::{
     collections::{HashMap, HashSet, VecDeque},
+    mem,
     net::TcpListener,
     ops::{Deref, DerefMut},
     path::{Path, PathBuf},
@@ -335,7 +336,8 @@ impl Slot {
     /// Puts the cell back, or another one in place of one that is lost to a handler that hangs.
     #[inline]
     pub fn put_cell(&self, cell: Box<Cell>) {
-        self.cell.store(Some(cell));
+        // None, since its holder has taken it: `store` would look whether there is something to drop.
+        mem::forget(self.cell.swap(Some(cell)));
     }
 
     /// The own threads of the instance that serves; none while there is no such instance.

@@ -240,10 +240,11 @@ impl Runtime {
     /// The end of a thread whose handler has returned too late: whatever it still has is given back, and its instance is
     /// destroyed.
     pub(super) fn come_back(&'static self, worker: Worker, batch: LostBatch) {
-        let LostBatch { id, cell, lost } = batch;
+        let LostBatch { id, cell } = batch;
         let slot = self.slot(id);
         let Worker { desk, batch, .. } = worker;
-        let Desk { mut turn, mut outbox, mut replies, .. } = desk;
+        let Desk { mut turn, mut outbox, mut replies, report } = desk;
+        let lost = report.lost().clone().expect("a batch that was taken is noted as lost");
         if let Some(hung) = batch.get(lost.at) {
             self.pool.release(hung);
         }

@@ -7,7 +7,6 @@ use mycelia_kernel::{
     queue::{Begin, Leave, Wake},
     ready::Turn,
 };
-use mycelia_plugin::abi::host::Lost;
 use std::{sync::Arc, time::Duration};
 
 /// Longest time that a worker parks without looking up.
@@ -30,7 +29,6 @@ pub(super) struct LostBatch {
     pub id: SubsystemId,
     /// With the instance that hung.
     pub cell: Box<Cell>,
-    pub lost: Lost,
 }
 
 impl Worker {

@@ -363,21 +363,22 @@ impl ReportBuffer {
         self.begun.store(now, Ordering::Release);
     }
 
-    /// The batch has ended; what was lost of it if it was taken away.
+    /// The batch has ended; whether it is still the caller's.
     #[inline]
-    fn end(&self) -> Option<Lost> {
+    fn end(&self) -> bool {
         self.begun.store(0, Ordering::Release);
         // The barrier of `revoke` stands for the processor's part.
         compiler_fence(Ordering::SeqCst);
-        if self.flags().load(Ordering::Acquire) & Report::REVOKED == 0 { None } else { self.ask() }
+        self.flags().load(Ordering::Acquire) & Report::REVOKED == 0 || self.was_withdrawn()
     }
 
     #[cold]
-    fn ask(&self) -> Option<Lost> {
-        self.lost().clone()
+    fn was_withdrawn(&self) -> bool {
+        self.lost().is_none()
     }
 
-    fn lost(&self) -> MutexGuard<'_, Option<Lost>> {
+    /// What was lost, if a batch was taken away; waits while that is being decided.
+    pub fn lost(&self) -> MutexGuard<'_, Option<Lost>> {
         self.lost.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -386,7 +387,11 @@ impl ReportBuffer {
         // Acquire pairs with `begin`.
         let begun = self.begun.load(Ordering::Acquire);
         let tag = self.tag.load(Ordering::Relaxed);
-        (begun != 0 && !self.is_taken()).then(|| Progress { begun, cursor: self.cursor() as u32, tag })
+        (begun != 0 && !self.is_taken()).then(|| Progress {
+            begun,
+            cursor: self.cursor() as u32,
+            tag,
+        })
     }
 
     /// Whether the batch was taken away for good, so that what its handler still wants is refused.
@@ -676,23 +681,19 @@ impl Guest {
     /// Handles a batch and commits it, unless it was taken away meanwhile by [`ReportBuffer::revoke`]. `tag` is told to who
     /// watches.
     ///
-    /// # Errors
-    /// What is left to the thread of a batch that was taken.
+    /// None if it was: then [`ReportBuffer::lost`] says what is left to the thread.
     #[inline]
     pub fn handle_watched<T>(
         &mut self,
         spec: CallSpec<'_, T>,
         tag: u32,
-    ) -> Result<(BatchEnd, Result<()>), Lost> {
+    ) -> Option<(BatchEnd, Result<()>)> {
         let report = spec.report;
         report.reset(spec.messages.len());
         report.begin(spec.messages, spec.now, tag);
         let end = self.call(spec);
         let committed = if self.commits { self.commit_after(&end, report) } else { Ok(()) };
-        match report.end() {
-            None => Ok((end, committed)),
-            Some(lost) => Err(lost),
-        }
+        report.end().then_some((end, committed))
     }
 
     #[inline(never)]
