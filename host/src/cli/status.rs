@@ -72,7 +72,8 @@ fn summary(status: &Status) -> String {
     let workers = status.workers;
     let lost = match status.lost_threads {
         0 => String::new(),
-        lost => format!(" (and {lost} lost to handlers that hang)"),
+        1 => " (and 1 hangs)".into(),
+        lost => format!(" (and {lost} hang)"),
     };
     format!(
         "up {up}, workers: {workers}{lost}, memory: {memory}, subsystems: {subsystems}\n{config}"
