@@ -4,7 +4,7 @@
 
 use super::{
     Desk, Runtime, Slot, generation::Instance, probation::Probations, reload::Done,
-    retire::Retiring,
+    restart::Restarts, retire::Retiring, snapshot::Snapshots,
 };
 use crate::watch::Change;
 use mycelia_kernel::{ids::SubsystemId, queue::HEALTH, table::Table};
@@ -132,6 +132,8 @@ pub(super) enum Called<R> {
 /// The lifecycle thread's own state.
 pub(super) struct Caretaker {
     pub runtime: &'static Runtime,
+    pub restarts: Restarts,
+    pub snapshots: Snapshots,
     pub probations: Probations,
     pub retiring: Vec<Retiring>,
     /// How long the last lifecycle call took within the plugin.
@@ -142,6 +144,8 @@ impl Caretaker {
     pub fn new(runtime: &'static Runtime) -> Self {
         Caretaker {
             runtime,
+            restarts: Restarts::default(),
+            snapshots: Snapshots::of(runtime),
             probations: Probations::default(),
             retiring: Vec::new(),
             took: Duration::ZERO,
@@ -158,6 +162,8 @@ impl Caretaker {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => unreachable!("the host keeps a sender"),
             }
+            self.restart_due();
+            self.take_snapshots();
             self.end_probations();
             self.go_on_retiring();
         }
@@ -187,6 +193,7 @@ impl Caretaker {
 
     /// Ends the instances that failed meanwhile, for a host that stops: nothing is started or reloaded again.
     pub fn bury_failed(&mut self) {
+        self.bury_waiting();
         loop {
             let job = self.runtime.lifecycle.inbox().try_recv();
             match job {
@@ -214,7 +221,8 @@ impl Caretaker {
 
     /// How long nothing has to be looked after.
     fn until_next_look(&self) -> Duration {
-        self.probations.next_look().min(self.next_look_at_retiring())
+        let waits = self.restarts.next_look().min(self.snapshots.next_look());
+        waits.min(self.probations.next_look()).min(self.next_look_at_retiring())
     }
 
     /// Takes a subsystem out of circulation, at its next batch boundary.
@@ -239,8 +247,11 @@ impl Caretaker {
         true
     }
 
-    /// Puts it back.
+    /// Puts it back, unless it waits for its restart.
     pub fn release(&self, slot: &Slot) {
+        if self.restarts.contains(slot) {
+            return;
+        }
         if !slot.cell().left.is_empty() {
             // What an instance that panicked left in the batch is not in the queue: a bit makes the subsystem ready.
             let _held = slot.queue.raise(HEALTH);
@@ -312,6 +323,7 @@ impl Caretaker {
         slot.incarnation.store(instance.incarnation, Ordering::Release);
         slot.beside.store(0, Ordering::Release);
         slot.cell().instance = Some(instance);
+        slot.info().serves_since = Some(Instant::now());
         self.runtime.arm_timers(slot);
     }
 

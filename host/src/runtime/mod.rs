@@ -20,6 +20,7 @@ mod retire;
 mod scopes;
 mod send;
 mod slot;
+mod snapshot;
 mod start;
 mod stop;
 mod template;

@@ -31,11 +31,14 @@ use std::{
 pub type Done = Box<dyn FnOnce(Result<ReloadReport>) + Send>;
 
 /// A state as an instance saved it.
+#[derive(Clone)]
 pub struct State {
     /// The number of its form.
     pub schema: u32,
     /// The bytes, shared with the call that reads them.
     pub bytes: Arc<Vec<u8>>,
+    /// When it was saved.
+    pub taken: Instant,
 }
 
 /// A build that is ready to take over.
@@ -242,13 +245,14 @@ impl Caretaker {
         times: &mut ReloadTimes,
     ) -> Result<Prepared> {
         let mut lap = Lap::start();
-        let old = slot.info().build.clone().filter(|_| slot.incarnation() != 0);
+        let waits = self.restarts.contains(slot);
+        let old = slot.info().build.clone().filter(|_| slot.incarnation() != 0 || waits);
         let build = self.build(slot, generation)?;
         let known = old.as_ref().map(|old| old.generation.manifest());
         self.runtime.warn_of_scopes(slot, known, generation.manifest());
         let rehearsed = match old {
             Some(old) if is_kept(slot, &old.generation, generation)? => {
-                Some(self.save_between_batches(slot, times)?)
+                self.save_between_batches(slot, times)?
             }
             _ => None,
         };
@@ -289,40 +293,49 @@ impl Caretaker {
         Ok(edit)
     }
 
-    /// The present instance's state, while nothing of it runs.
+    /// The present instance's state, while nothing of it runs; what the next one is to have, where that waits.
     fn save_between_batches(
         &mut self,
         slot: &'static Slot,
         times: &mut ReloadTimes,
-    ) -> Result<State> {
+    ) -> Result<Option<State>> {
         self.hold_for_reload(slot)?;
+        if self.restarts.contains(slot) {
+            return Ok(self.restarts.state(slot));
+        }
         let lap = Instant::now();
+        let saved = self.save_held(slot);
+        (times.snapshot, times.snapshot_save) = (lap.elapsed(), self.took);
+        saved.map(Some).map_err(|error| unsaved(&error))
+    }
+
+    /// The state of a held subsystem, which is put back. One that hangs over it is restarted; one that panics serves on,
+    /// since `save` changes nothing.
+    pub fn save_held(&mut self, slot: &'static Slot) -> Result<State> {
         let Some(instance) = slot.cell().instance.take() else {
             self.release(slot);
             return Err(Error::failed("the subsystem has just stopped"));
         };
-        let saved = match self.save(slot, instance) {
+        match self.save(slot, instance) {
             Called::Returned(instance, saved) => {
                 slot.cell().instance = Some(instance);
+                self.release(slot);
                 saved
             }
             Called::Hangs => {
                 let error = hangs("save", slot.settings.limit);
                 self.cut_off(slot, slot.incarnation());
-                slot.info().phase = Phase::Restarting;
-                self.replace(slot, None);
+                self.restart(slot, &error.text);
                 Err(error)
             }
-        };
-        self.release(slot);
-        (times.snapshot, times.snapshot_save) = (lap.elapsed(), self.took);
-        saved.map_err(|error| unsaved(&error))
+        }
     }
 
     fn save(&mut self, slot: &'static Slot, instance: Instance) -> Called<Result<State>> {
         let schema = instance.generation.manifest().state;
         self.call(slot, instance, "save", move |instance, _| {
-            instance.guest.save().map(|bytes| State { schema, bytes: Arc::new(bytes) })
+            let taken = Instant::now();
+            instance.guest.save().map(|bytes| State { schema, bytes: Arc::new(bytes), taken })
         })
     }
 
@@ -381,6 +394,8 @@ impl Caretaker {
             return Err(error);
         }
         times.wait = wait.elapsed();
+        // The new build serves in place of the instance that was waited for.
+        let _planned = self.restarts.take(slot);
         let pause = Instant::now();
         let phase = mem::replace(&mut slot.info().phase, Phase::Reloading);
         let standing = slot.info().build.clone().filter(|_| phase != Phase::Stopped);
@@ -438,6 +453,7 @@ impl Caretaker {
             return Err(self.go_back(slot, parted, &build, phase, error));
         }
         let fate = self.describe(slot, &build, parted.state.as_ref());
+        self.runtime.answer_left(slot);
         if let Some(old) = &parted.instance {
             self.cut_off(slot, old.incarnation);
         }
@@ -569,7 +585,7 @@ impl Caretaker {
         };
         tracing::error!(subsystem = slot.name, "{failed}");
         slot.info().phase = Phase::Restarting;
-        self.replace(slot, state.as_ref());
+        self.replace(slot, state);
         error
     }
 
@@ -600,7 +616,10 @@ impl Caretaker {
             .take_while(|route| table.pattern(slot.id, *route).is_some())
             .any(|route| !table.is_live(slot.id, route));
         slot.has_lost_routes.store(has_lost, Ordering::Release);
-        slot.info().describe(&build.generation);
+        let mut info = slot.info();
+        info.describe(&build.generation);
+        info.snapshot = state.cloned().filter(|_| slot.settings.snapshot.is_some());
+        drop(info);
         match state {
             Some(state) if state.schema == build.generation.manifest().state => StateFate::Kept,
             Some(_) => StateFate::Migrated,

@@ -3,11 +3,12 @@
 use super::{
     completions::{Completions, Room},
     generation::{Build, Generation, Instance},
+    reload::State,
     template::Template,
 };
 use crate::{
     abi::Message,
-    config::{self, OnReload, Probation},
+    config::{self, OnReload, OnRestart, Probation, Restart},
     report::ReloadReport,
     status::{LedgerStatus, Phase, QueueStatus, ReloadsStatus, RequestsStatus, SubsystemStatus},
 };
@@ -92,8 +93,10 @@ pub struct Settings {
     pub weight: usize,
     /// Longest time for a lifecycle call.
     pub limit: Duration,
-    /// How many restarts within how long.
-    pub restarts: (u32, Duration),
+    /// How many restarts within how long, and how long one waits.
+    pub restart: config::Restart,
+    /// How often the state is kept for a restart; none where a restart is to begin afresh.
+    pub snapshot: Option<Duration>,
     /// The subsystem's own part of the config.
     pub config: String,
     /// The folder of its files.
@@ -132,6 +135,8 @@ pub struct Handover {
     pub ending: u32,
     /// Whether that is because another one has taken over.
     pub is_reload: bool,
+    /// The requests that it left behind, while its successor may restore them from saved state.
+    pub left: Option<Vec<u64>>,
 }
 
 /// What people ask about a subsystem.
@@ -145,6 +150,12 @@ pub struct Info {
     pub restarts: u64,
     /// The restarts that count against the budget.
     pub recent: VecDeque<Instant>,
+    /// Restarts since it last served as long as the budget's time: each doubles the wait for the next.
+    pub streak: u32,
+    /// Since when the present instance serves.
+    pub serves_since: Option<Instant>,
+    /// What a restart continues from.
+    pub snapshot: Option<State>,
     pub last_error: Option<String>,
     /// Counts the generations that were ever loaded.
     pub generations: u32,
@@ -208,7 +219,8 @@ impl Slot {
                 batch: settings.batch,
                 weight: settings.weight as usize,
                 limit: settings.handler_limit,
-                restarts: (settings.restart.max, settings.restart.within),
+                restart: settings.restart.clone(),
+                snapshot: settings.snapshot.filter(|_| settings.on_restart == OnRestart::Snapshot),
                 config: settings.config.text.clone(),
                 data: data.join(name).display().to_string(),
                 grants: grants(&settings.grants),
@@ -227,7 +239,8 @@ impl Slot {
             batch: 1,
             weight: 1,
             limit: Duration::ZERO,
-            restarts: (0, Duration::ZERO),
+            restart: Restart { max: 0, within: Duration::ZERO, backoff: Duration::ZERO },
+            snapshot: None,
             config: String::new(),
             data: String::new(),
             grants: Grants::none(),

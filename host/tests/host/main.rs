@@ -20,6 +20,7 @@ mod policies;
 mod probation;
 mod reload;
 mod requests;
+mod restarts;
 mod retire;
 mod scopes;
 mod seen;
