@@ -74,6 +74,9 @@ pub struct SubsystemStatus {
     pub requests: RequestsStatus,
     /// How often it was restarted after a fault.
     pub restarts: u64,
+    /// Threads that it would have ended the host with, by `abort` or `exit`, and which are parked for good.
+    #[serde(default)]
+    pub lost_threads: u64,
     /// How its reloads went.
     pub reloads: ReloadsStatus,
     /// The last thing that went wrong.

@@ -1,13 +1,13 @@
 //! One batch: claimed, handled in one call, accounted for, answered.
 
-use super::{Desk, Runtime, Slot, Worker, generation::Instance, slot::Cell};
+use super::{Desk, Runtime, Slot, Turn, Worker, generation::Instance, slot::Cell};
 use crate::{abi::Message, letters::Reason};
 use mycelia_kernel::{asks::AskId, ids::RouteId, ledger::Ends, queue::Lane};
 use mycelia_plugin::{
     Error, ErrorCode, Handled, Result,
     abi::{
         flags,
-        host::{BatchEnd, CallSpec, Guest},
+        host::{BatchEnd, CallSpec, Guest, ReportBuffer},
     },
 };
 
@@ -70,6 +70,7 @@ impl Runtime {
             return BatchResult::Handled { decided: ended, left: 0 };
         }
         desk.sit_down(self, slot, now);
+        desk.turn.lane = lane;
         let end = guest.handle(self.spec(desk, batch));
         let ran = desk.report.cursor().min(batch.len());
         let result = match end {
@@ -161,11 +162,7 @@ impl Runtime {
     }
 
     /// A call with these messages.
-    pub(super) fn spec<'a>(
-        &self,
-        desk: &'a mut Desk,
-        batch: &'a [Message],
-    ) -> CallSpec<'a, super::Turn> {
+    pub(super) fn spec<'a>(&self, desk: &'a mut Desk, batch: &'a [Message]) -> CallSpec<'a, Turn> {
         CallSpec {
             messages: Message::envelopes(batch),
             pool: self.pool.base(),
@@ -194,7 +191,7 @@ impl Runtime {
         let committed = if guest.commits() && ran > 0 { commit(guest) } else { Ok(()) };
         let lost = committed.as_ref().err();
         if counted {
-            slot.ledger.end(self.ends(slot, desk, &batch[..ran], lost));
+            slot.ledger.end(self.ends(slot, &mut desk.turn, &desk.report, &batch[..ran], lost));
         } else if desk.report.has_failed() {
             desk.turn.failures.clear();
         }
@@ -233,7 +230,7 @@ impl Runtime {
         let lost = Error::new(ErrorCode::Restarted, text).handled(Handled::Unknown);
         let lost = guest.commits().then_some(&lost);
         if counted {
-            let before = self.ends(slot, desk, &batch[..ran], lost);
+            let before = self.ends(slot, &mut desk.turn, &desk.report, &batch[..ran], lost);
             slot.ledger.end(Ends { dead: u64::from(ran < batch.len()), ..before });
         }
         desk.turn.failures.clear();
@@ -301,9 +298,16 @@ impl Runtime {
 
     /// How messages ended that ran; all failed if something was `lost` that they did.
     #[inline]
-    fn ends(&self, slot: &Slot, desk: &mut Desk, ran: &[Message], lost: Option<&Error>) -> Ends {
-        match lost.is_some() || desk.report.has_failed() {
-            true => self.ends_of_some(slot, desk, ran, lost),
+    pub(super) fn ends(
+        &self,
+        slot: &Slot,
+        turn: &mut Turn,
+        report: &ReportBuffer,
+        ran: &[Message],
+        lost: Option<&Error>,
+    ) -> Ends {
+        match lost.is_some() || report.has_failed() {
+            true => self.ends_of_some(slot, turn, report, ran, lost),
             false => Ends { handled: ran.len() as u64, ..Ends::default() },
         }
     }
@@ -313,14 +317,15 @@ impl Runtime {
     fn ends_of_some(
         &self,
         slot: &Slot,
-        desk: &mut Desk,
+        turn: &mut Turn,
+        report: &ReportBuffer,
         ran: &[Message],
         lost: Option<&Error>,
     ) -> Ends {
         let mut failed = 0;
         // Each of them told its error as it ended.
-        let mut told = desk.turn.failures.drain(..);
-        for (message, &code) in ran.iter().zip(desk.report.outcomes(ran.len())) {
+        let mut told = turn.failures.drain(..);
+        for (message, &code) in ran.iter().zip(report.outcomes(ran.len())) {
             let has_failed = !is_handled(code);
             if !has_failed && lost.is_none() {
                 continue;

@@ -13,7 +13,7 @@ use mycelia_plugin::{
     Error, ErrorCode, Handled, Result,
     abi::{
         Envelope, RawBlock, RawRecipient, flags,
-        host::{AnswerRef, AskSpec, BodyRef, Host, OutboxBuffer},
+        host::{AnswerRef, AskSpec, BodyRef, Host, LostThread, OutboxBuffer},
     },
 };
 use std::{
@@ -269,7 +269,10 @@ impl Host for Runtime {
         answer: AnswerRef<'_>,
     ) {
         let id = Handle::unpack(handle).id;
-        if let Err(error) = &answer {
+        // What an instance that has ended leaves behind is not what it failed with.
+        if let Err(error) = &answer
+            && (turn.is_some() || self.live(handle).is_ok())
+        {
             self.note_failure(id, request, error, turn.as_mut().map(|(turn, _)| &mut **turn));
         }
         if request == 0 {
@@ -369,6 +372,10 @@ impl Host for Runtime {
             self.enqueue_now(to, &message)
         });
         sent.inspect_err(|_| self.withdraw_request(id))
+    }
+
+    fn lost(&'static self, thread: LostThread<'_, Turn>, what: &str) {
+        self.lose_thread(thread, what);
     }
 
     fn completion(&self, handle: u64, take: &mut dyn FnMut(u64, &Envelope, &[u8])) -> bool {

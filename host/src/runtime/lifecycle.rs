@@ -4,11 +4,11 @@
 
 use super::{
     Desk, Runtime, Slot, generation::Instance, probation::Probations, reload::Done,
-    restart::Restarts, retire::Retiring, snapshot::Snapshots,
+    restart::Restarts, retire::Retiring, slot::Abandoned, snapshot::Snapshots,
 };
 use crate::watch::Change;
 use mycelia_kernel::{ids::SubsystemId, queue::HEALTH, table::Table};
-use mycelia_plugin::{Error, ErrorCode, Handled, Result};
+use mycelia_plugin::{Error, ErrorCode, Handled, Result, abi::host::GuestThreads};
 use std::{
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
@@ -125,8 +125,8 @@ const LOOK: (Duration, Duration) = (Duration::from_micros(20), Duration::from_mi
 pub(super) enum Called<R> {
     /// It returned.
     Returned(Instance, R),
-    /// It has not returned within the limit; what becomes of the instance is arranged for.
-    Hangs,
+    /// It has not returned within the limit, or never will, as this says; what becomes of the instance is arranged for.
+    Left(String),
 }
 
 /// The lifecycle thread's own state.
@@ -282,17 +282,16 @@ impl Caretaker {
             move |caretaker, (instance, ..)| caretaker.discard(slot, instance),
         );
         match called {
-            Some((instance, result, took)) => {
+            Ok((instance, result, took)) => {
                 self.took = took;
                 Called::Returned(instance, result)
             }
-            None => {
-                let limit = slot.settings.limit;
-                self.took = limit;
-                let reason = format!("its `{what}` has not returned within {limit:?}");
+            Err(left) => {
+                self.took = slot.settings.limit;
+                let reason = format!("its `{what}` {left}");
                 tracing::error!(subsystem = slot.name, "{reason}; its thread is left to it");
                 self.retain(slot, generation, reason);
-                Called::Hangs
+                Called::Left(left)
             }
         }
     }
@@ -322,18 +321,21 @@ impl Caretaker {
     pub fn seat(&mut self, slot: &'static Slot, instance: Instance) {
         slot.incarnation.store(instance.incarnation, Ordering::Release);
         slot.beside.store(0, Ordering::Release);
+        let threads = Some(instance.guest.threads());
         slot.cell().instance = Some(instance);
-        slot.info().serves_since = Some(Instant::now());
+        let mut info = slot.info();
+        info.serves_since = Some(Instant::now());
+        (info.threads, info.parked) = (threads, 0);
+        drop(info);
         self.runtime.arm_timers(slot);
     }
 
     /// Raises the stop token of an instance's threads, and waits until they have ended; how many have not by `until`.
-    pub fn quiesce(&self, instance: &Instance, until: Instant) -> u32 {
-        let threads = instance.guest.threads();
+    pub fn quiesce(&self, slot: &Slot, threads: GuestThreads, until: Instant) -> u32 {
         threads.quiesce();
         let (mut pause, longest) = LOOK;
         loop {
-            let left = threads.running();
+            let left = threads.running().saturating_sub(slot.info().parked);
             if left == 0 || Instant::now() >= until {
                 return left;
             }
@@ -356,9 +358,12 @@ impl Caretaker {
     /// # Errors
     /// If a thread does not end within the subsystem's limit: it may go on with what a next instance needs.
     pub fn end(&mut self, slot: &'static Slot, orderly: Option<Instant>) -> Result<()> {
+        if let Some(abandoned) = slot.cell().abandoned.take() {
+            return self.end_abandoned(slot, abandoned);
+        }
         let Some(instance) = slot.cell().instance.take() else { return Ok(()) };
         let until = orderly.unwrap_or_else(|| Instant::now() + slot.settings.limit);
-        let left = self.quiesce(&instance, until);
+        let left = self.quiesce(slot, instance.guest.threads(), until);
         let incarnation = instance.incarnation;
         let ended = match orderly {
             Some(_) => self.stop(slot, instance),
@@ -368,6 +373,20 @@ impl Caretaker {
         if let Some(instance) = ended {
             self.destroy(slot, instance, false);
         }
+        self.are_ended(slot, left)
+    }
+
+    /// As `end`, for an instance that a thread is in for good: what it holds stays as it is.
+    fn end_abandoned(&mut self, slot: &'static Slot, abandoned: Abandoned) -> Result<()> {
+        let Abandoned { incarnation, threads, build } = abandoned;
+        let left = self.quiesce(slot, threads, Instant::now() + slot.settings.limit);
+        self.cut_off(slot, incarnation);
+        let reason = "a worker is lost in it, by `abort` or `exit`";
+        self.retain(slot, Arc::clone(&build.generation), reason.into());
+        self.are_ended(slot, left)
+    }
+
+    fn are_ended(&self, slot: &Slot, left: u32) -> Result<()> {
         if left == 0 {
             return Ok(());
         }
@@ -383,7 +402,7 @@ impl Caretaker {
                 self.complain(slot, "stop", stopped);
                 Some(instance)
             }
-            Called::Hangs => None,
+            Called::Left(_) => None,
         }
     }
 
@@ -426,8 +445,8 @@ impl Caretaker {
             |_, _| {},
         );
         match destroyed {
-            Some(destroyed) => self.complain(slot, "drop", destroyed),
-            None => self.retain(slot, generation, "its drop has not returned".into()),
+            Ok(destroyed) => self.complain(slot, "drop", destroyed),
+            Err(left) => self.retain(slot, generation, format!("its drop {left}")),
         }
     }
 

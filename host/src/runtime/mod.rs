@@ -10,6 +10,7 @@ mod dead;
 mod generation;
 mod guests;
 mod lifecycle;
+mod lost;
 mod operate;
 mod outcome;
 mod plan;
@@ -45,7 +46,7 @@ use crate::{
 use mycelia_kernel::{
     cache::{CacheLimits, PathCache},
     ids::SubsystemId,
-    queue::Wake,
+    queue::{Lane, Wake},
     ready::Ready,
     table::Tables,
 };
@@ -252,6 +253,8 @@ pub struct Turn {
     magazine: Magazine,
     /// What the messages failed with that nobody waits for, in their order.
     failures: Vec<String>,
+    /// How the batch came in.
+    lane: Lane,
 }
 
 /// A turn with the host memory that goes with it; each worker has one, and the lifecycle thread.
@@ -272,6 +275,7 @@ impl Desk {
             replies: Vec::new(),
             magazine: Magazine::new(),
             failures: Vec::new(),
+            lane: Lane::Queue,
         };
         Desk {
             turn,

@@ -10,11 +10,11 @@ use super::{
     Slot,
     generation::{Build, Generation, Instance, served},
     lifecycle::{Called, Caretaker},
-    restart::hangs,
+    restart::is_left,
 };
 use crate::{
     config::OnReload,
-    loader::{Image, LoadError},
+    loader::{Image, LoadError, Staged},
     report::{ReloadReport, ReloadTimes, StateFate},
     status::Phase,
     watch::Change,
@@ -221,20 +221,31 @@ impl Caretaker {
             staged.probe(prober).map_err(load_error)?;
         }
         times.probe = lap.end();
+        let loaded = self.load_staged(slot, number, staged);
+        times.load = lap.end();
+        loaded
+    }
+
+    /// The last step of the ladder.
+    pub fn load_staged(
+        &mut self,
+        slot: &'static Slot,
+        number: u32,
+        staged: Staged,
+    ) -> Result<Arc<Generation>> {
         let late = move |caretaker: &mut Caretaker, late: Result<_, LoadError>| {
             if let Ok(library) = late {
-                caretaker.retire(slot, Arc::new(Generation { number, library }));
+                caretaker.retire(slot, Arc::new(Generation::new(number, library)));
             }
         };
         let limit = slot.settings.limit;
         let loaded = self.runtime.attend(None, limit, move |_| staged.load(), late);
-        let library = loaded.ok_or_else(|| hangs("load", limit))?.map_err(load_error)?;
-        times.load = lap.end();
+        let library = loaded.map_err(|left| is_left("load", &left))?.map_err(load_error)?;
         let mut info = slot.info();
         info.generations = number;
         info.loaded.push(number);
         drop(info);
-        Ok(Arc::new(Generation { number, library }))
+        Ok(Arc::new(Generation::new(number, library)))
     }
 
     /// Creates an instance, and tries whether it takes the old one's state.
@@ -322,8 +333,8 @@ impl Caretaker {
                 self.release(slot);
                 saved
             }
-            Called::Hangs => {
-                let error = hangs("save", slot.settings.limit);
+            Called::Left(left) => {
+                let error = is_left("save", &left);
                 self.cut_off(slot, slot.incarnation());
                 self.restart(slot, &error.text);
                 Err(error)
@@ -364,7 +375,7 @@ impl Caretaker {
                 self.destroy_silently(slot, instance);
                 Err(refused_state(&error))
             }
-            Called::Hangs => Err(hangs("restore", slot.settings.limit)),
+            Called::Left(left) => Err(is_left("restore", &left)),
         }
     }
 
@@ -473,7 +484,7 @@ impl Caretaker {
         };
         let incarnation = old.incarnation;
         let mut lap = Lap::start();
-        let left = self.quiesce(&old, Instant::now() + slot.settings.limit);
+        let left = self.quiesce(slot, old.guest.threads(), Instant::now() + slot.settings.limit);
         let quiesced = lap.end();
         if left > 0 {
             let text = format!("{left} threads of the old build ignore their stop token");
@@ -490,9 +501,9 @@ impl Caretaker {
         let lost = |what: &str| format!("what changed since the rehearsal is lost: {what}");
         let (old, stopped) = match stopped {
             Called::Returned(old, stopped) => (old, stopped),
-            Called::Hangs => {
+            Called::Left(left) => {
                 self.cut_off(slot, incarnation);
-                let trouble = lost(&hangs("stop", slot.settings.limit).to_string());
+                let trouble = lost(&is_left("stop", &left).to_string());
                 return Parted { state: rehearsed, ..hung(trouble) };
             }
         };
@@ -518,9 +529,9 @@ impl Caretaker {
                 let trouble = Some(lost(&unsaved(&error).to_string()));
                 Parted { instance: Some(old), is_usable, state: rehearsed, trouble }
             }
-            Called::Hangs => {
+            Called::Left(left) => {
                 self.cut_off(slot, incarnation);
-                let trouble = lost(&hangs("save", slot.settings.limit).to_string());
+                let trouble = lost(&is_left("save", &left).to_string());
                 Parted { state: rehearsed, ..hung(trouble) }
             }
         }
@@ -549,9 +560,9 @@ impl Caretaker {
                     self.discard(slot, instance);
                     Err(Error::new(error.code, format!("its `start` fails: {error}")))
                 }
-                Called::Hangs => {
+                Called::Left(left) => {
                     self.cut_off(slot, incarnation);
-                    Err(hangs("start", slot.settings.limit))
+                    Err(is_left("start", &left))
                 }
             }
         })
@@ -601,9 +612,9 @@ impl Caretaker {
                 slot.cell().instance = Some(old);
                 Err(failed)
             }
-            Called::Hangs => {
+            Called::Left(left) => {
                 self.cut_off(slot, incarnation);
-                Err(hangs("start", slot.settings.limit))
+                Err(is_left("start", &left))
             }
         }
     }

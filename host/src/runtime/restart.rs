@@ -8,7 +8,7 @@ use super::{
     Slot,
     generation::{Build, Instance},
     lifecycle::{Called, Caretaker},
-    reload::State,
+    reload::{State, load_error},
 };
 use crate::{config::Restart, status::Phase};
 use mycelia_kernel::ids::SubsystemId;
@@ -140,8 +140,25 @@ impl Caretaker {
 
     /// Makes an instance of the present build, with this state.
     pub fn make(&mut self, slot: &'static Slot, state: Option<&State>) -> Result<Instance> {
-        let build = slot.info().build.clone().expect("a slot with an instance has its build");
+        let mut build = slot.info().build.clone().expect("a slot with an instance has its build");
+        if build.generation.is_abandoned() {
+            build = self.load_anew(slot, &build)?;
+        }
         self.make_of(slot, &build, state)
+    }
+
+    /// Puts another copy of the same library in the place of one that was abandoned.
+    fn load_anew(&mut self, slot: &'static Slot, old: &Arc<Build>) -> Result<Arc<Build>> {
+        let number = slot.info().generations + 1;
+        let staged = old.generation.library.stage_again(&format!("{}@{number}", slot.name));
+        let generation = self.load_staged(slot, number, staged.map_err(load_error)?)?;
+        let build = Arc::new(Build { generation, ..Build::clone(old) });
+        let mut info = slot.info();
+        info.describe(&build.generation);
+        info.build = Some(Arc::clone(&build));
+        drop(info);
+        self.retire(slot, Arc::clone(&old.generation));
+        Ok(build)
     }
 
     /// Makes an instance of a build, with this state.
@@ -175,9 +192,8 @@ impl Caretaker {
                 }
             },
         );
-        created.unwrap_or_else(|| {
-            let limit = slot.settings.limit;
-            let reason = format!("its `create` has not returned within {limit:?}");
+        created.unwrap_or_else(|left| {
+            let reason = format!("its `create` {left}");
             self.retain(slot, Arc::clone(&build.generation), reason.clone());
             Err(CreateError { error: Error::failed(reason), span: None })
         })
@@ -199,16 +215,17 @@ impl Caretaker {
                 self.discard(slot, instance);
                 Err(error)
             }
-            Called::Hangs => {
+            Called::Left(left) => {
                 self.cut_off(slot, incarnation);
-                Err(hangs("start", slot.settings.limit))
+                Err(is_left("start", &left))
             }
         }
     }
 
     /// Ends an instance that was created, and perhaps started in vain.
     pub fn discard(&mut self, slot: &'static Slot, instance: Instance) {
-        let left = self.quiesce(&instance, Instant::now() + slot.settings.limit);
+        let left =
+            self.quiesce(slot, instance.guest.threads(), Instant::now() + slot.settings.limit);
         self.cut_off(slot, instance.incarnation);
         self.destroy_silently(slot, instance);
         if left > 0 {
@@ -268,9 +285,9 @@ fn lost(state: Option<&State>) -> String {
     }
 }
 
-/// What is said of a call that has not returned.
-pub(super) fn hangs(what: &str, limit: Duration) -> Error {
-    Error::failed(format!("its `{what}` has not returned within {limit:?}, its `handler_limit`"))
+/// What is said of a call that has not returned, or never will.
+pub(super) fn is_left(what: &str, left: &str) -> Error {
+    Error::failed(format!("its `{what}` {left}"))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Retirement: an old build is unloaded once nothing of it can run, and what keeps it until then is named.
 
-use super::{Slot, generation::Generation, lifecycle::Caretaker};
+use super::{Slot, generation::Generation, lifecycle::Caretaker, lost};
 use crate::{
     loader::{Detacher, Library},
     status::RetainedGeneration,
@@ -87,6 +87,7 @@ impl Errands {
         let new: Vec<_> = open.iter().filter(|errand| errand.number > *seen).cloned().collect();
         *seen = self.posted.load(Ordering::SeqCst);
         drop(open);
+        lost::has_done(*seen);
         for errand in new {
             errand.detacher.detach();
             // Release pairs with `is_done`: the library may go after the last one.
@@ -179,7 +180,7 @@ impl Caretaker {
         }
         let Code::Loaded(generation) = mem::replace(&mut one.code, Code::Mapped) else { return };
         match Arc::try_unwrap(generation) {
-            Ok(Generation { library, number }) => one.code = one.unload(library, number),
+            Ok(Generation { library, number, .. }) => one.code = one.unload(library, number),
             // A reference that came up in between is dropped soon.
             Err(generation) => one.code = Code::Loaded(generation),
         }
@@ -196,8 +197,8 @@ impl Caretaker {
         let limit = one.slot.settings.limit;
         let detached =
             self.runtime.attend(None, limit, move |_| theirs.library.detach_thread(), |_, ()| {});
-        if detached.is_none() {
-            one.keep(format!("a thread-local destructor of it has not returned within {limit:?}"));
+        if let Err(left) = detached {
+            one.keep(format!("a thread-local destructor of it {left}"));
         }
     }
 
@@ -257,7 +258,7 @@ impl Retiring {
                 if holds.threads > 0 || holds.destructors > 0 {
                     self.keep(reason(holds));
                 }
-                Code::Loaded(Arc::new(Generation { number, library }))
+                Code::Loaded(Arc::new(Generation::new(number, library)))
             }
         }
     }

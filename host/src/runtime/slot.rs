@@ -20,13 +20,13 @@ use mycelia_kernel::{
     scope::Grants,
     timers::{TimerId, Timers},
 };
-use mycelia_plugin::{Error, Handled};
+use mycelia_plugin::{Error, Handled, abi::host::GuestThreads};
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     net::TcpListener,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -45,8 +45,7 @@ pub struct Slot {
     /// Where its messages went.
     pub ledger: Ledger,
     /// The instance and what is left of its batch; whoever holds the subsystem locks it, so nobody ever waits.
-    // Not std's, which asks twice whether the thread panics: this is locked once a batch.
-    pub cell: parking_lot::Mutex<Cell>,
+    pub cell: CellLock,
     /// Its number, which is also its place.
     pub id: SubsystemId,
     /// Whether messages may wait for routes that this generation does not have.
@@ -122,6 +121,40 @@ pub struct Cell {
     pub lane: Option<Lane>,
     /// What the instance failed with: it is only to be replaced.
     pub failed: Option<String>,
+    /// The instance in which a worker was lost; nothing may enter it but to end its threads.
+    pub abandoned: Option<Abandoned>,
+}
+
+/// What is known of an instance that cannot be ended, because a thread that never comes back is in it.
+pub struct Abandoned {
+    pub incarnation: u32,
+    pub threads: GuestThreads,
+    pub build: Arc<Build>,
+}
+
+/// The lock of a cell, and the one that stands in for it once it is locked for good.
+#[derive(Default)]
+pub struct CellLock {
+    // Not std's, which asks twice whether the thread panics: this is locked once a batch.
+    cell: parking_lot::Mutex<Cell>,
+    next: OnceLock<Box<CellLock>>,
+}
+
+impl CellLock {
+    /// The one that holds now.
+    #[inline]
+    pub fn present(&self) -> &parking_lot::Mutex<Cell> {
+        &self.last().cell
+    }
+
+    #[inline]
+    fn last(&self) -> &CellLock {
+        let mut last = self;
+        while let Some(next) = last.next.get() {
+            last = next;
+        }
+        last
+    }
 }
 
 /// Open requests on their way from one instance to the next.
@@ -156,6 +189,12 @@ pub struct Info {
     pub serves_since: Option<Instant>,
     /// What a restart continues from.
     pub snapshot: Option<State>,
+    /// Those of the present instance.
+    pub threads: Option<GuestThreads>,
+    /// How many of them are lost, and never end.
+    pub parked: u32,
+    /// Threads, of the host or of the plugin, that were lost in this subsystem.
+    pub lost_threads: u64,
     pub last_error: Option<String>,
     /// Counts the generations that were ever loaded.
     pub generations: u32,
@@ -267,7 +306,7 @@ impl Slot {
             timers: Mutex::new(Timers::new(limits.timers)),
             planned: AtomicU64::new(u64::MAX),
             armed: Mutex::default(),
-            cell: parking_lot::Mutex::default(),
+            cell: CellLock::default(),
             incarnation: AtomicU32::new(0),
             beside: AtomicU32::new(0),
             handover: Mutex::default(),
@@ -289,7 +328,14 @@ impl Slot {
     /// The instance and what is left of its batch; for the holder.
     #[inline]
     pub fn cell(&self) -> parking_lot::MutexGuard<'_, Cell> {
-        self.cell.lock()
+        self.cell.present().lock()
+    }
+
+    /// Gives up the cell, which is locked by a thread that never comes back, and puts another one in its place.
+    pub fn replace_cell(&self, cell: Cell) {
+        let next = CellLock { cell: parking_lot::Mutex::new(cell), next: OnceLock::new() };
+        let replaced = self.cell.last().next.set(Box::new(next));
+        assert!(replaced.is_ok(), "only the holder replaces the cell");
     }
 
     /// The requests on their way to another instance.
@@ -342,6 +388,7 @@ impl Slot {
             ledger,
             requests: self.requests(),
             restarts: info.restarts,
+            lost_threads: info.lost_threads,
             reloads: info.reloads,
             last_error: info.last_error.clone(),
         }

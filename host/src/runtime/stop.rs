@@ -1,10 +1,10 @@
 //! A host's whole run: start, serve, and the orderly stop.
 
-use super::{Runtime, Slot, StartError, lifecycle::Caretaker};
+use super::{Runtime, Slot, StartError, Worker, lifecycle::Caretaker};
 use crate::status::Phase;
 use std::{
     sync::{PoisonError, atomic::Ordering},
-    thread::{self, JoinHandle},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -19,12 +19,9 @@ impl Runtime {
     pub fn serve(&'static self, ready: impl FnOnce()) -> Result<(), StartError> {
         self.letters.open()?;
         self.hold_all();
-        let workers: Vec<_> = (0..self.worker_count)
-            .map(|number| {
-                let name = format!("mycelia-worker-{number}");
-                thread::Builder::new().name(name).spawn(move || self.work(number as u16))
-            })
-            .collect::<Result<_, _>>()?;
+        for number in 0..self.worker_count as u16 {
+            self.workers.start(number, move || self.work(number, Worker::new(self)))?;
+        }
         let mut caretaker = Caretaker::new(self);
         let started = self.start_all(&mut caretaker);
         if started.is_ok() {
@@ -36,15 +33,9 @@ impl Runtime {
         self.end(&mut caretaker);
         self.finished.store(true, Ordering::Release);
         self.workers.wake_all();
-        self.wait_until(Instant::now() + self.drain_timeout, || {
-            workers.iter().all(JoinHandle::is_finished)
-        });
-        for worker in workers {
-            // One that hangs in a handler ends with the process.
-            if worker.is_finished() {
-                worker.join().expect("a worker catches what plugins do");
-            }
-        }
+        self.wait_until(Instant::now() + self.drain_timeout, || self.workers.are_finished());
+        // One that hangs in a handler ends with the process.
+        self.workers.join();
         self.letters.close();
         started
     }
@@ -109,11 +100,13 @@ impl Runtime {
         let threads: Vec<_> = self
             .subsystems()
             // A handler that runs has the cell; its instance's threads are asked when it is ended.
-            .filter_map(|slot| slot.cell.try_lock())
-            .filter_map(|cell| cell.instance.as_ref().map(|one| one.guest.threads()))
+            .filter_map(|slot| Some((slot, slot.cell.present().try_lock()?)))
+            .filter_map(|(slot, cell)| Some((slot, cell.instance.as_ref()?.guest.threads())))
             .collect();
-        threads.iter().for_each(|threads| threads.quiesce());
-        self.wait_until(until, || threads.iter().all(|threads| threads.running() == 0));
+        threads.iter().for_each(|(_, threads)| threads.quiesce());
+        self.wait_until(until, || {
+            threads.iter().all(|(slot, threads)| threads.running() <= slot.info().parked)
+        });
     }
 
     /// Whether nothing waits, runs or is asked.

@@ -1,6 +1,6 @@
 //! Workers: take a ready subsystem, give it its turn, wait when there is none.
 
-use super::{Desk, Runtime, Slot, batch::BatchResult};
+use super::{Desk, Runtime, Slot, batch::BatchResult, lost};
 use crate::abi::Message;
 use mycelia_kernel::{
     ids::SubsystemId,
@@ -18,7 +18,7 @@ pub struct Worker {
     /// The messages that are handled; empty between batches. One for all subsystems, so that its memory stays near.
     pub(super) batch: Vec<Message>,
     /// The last errand that it has done.
-    seen: u64,
+    pub(super) seen: u64,
 }
 
 impl Worker {
@@ -31,9 +31,8 @@ impl Worker {
 
 impl Runtime {
     /// A worker's life, until the host stops its workers.
-    pub(super) fn work(&self, number: u16) {
-        self.workers.enter(number);
-        let mut worker = Worker::new(self);
+    pub(super) fn work(&self, number: u16, mut worker: Worker) {
+        lost::is_worker(number, worker.seen);
         while !self.is_finished() {
             if self.work_once(&mut worker) {
                 continue;
@@ -117,7 +116,7 @@ impl Runtime {
 
     /// Takes a subsystem whose handler panicked out of circulation; the lifecycle thread makes a new instance.
     #[cold]
-    fn fail(&self, slot: &Slot) {
+    pub(super) fn fail(&self, slot: &Slot) {
         // This worker is the holder and never leaves: the lifecycle thread has the subsystem from here on.
         slot.queue.seize();
         self.lifecycle.handed_over();

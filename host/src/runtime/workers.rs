@@ -2,8 +2,9 @@
 
 use mycelia_kernel::idle::Idle;
 use std::{
-    sync::OnceLock,
-    thread::{self, Thread},
+    io,
+    sync::{Mutex, MutexGuard, PoisonError},
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -11,18 +12,44 @@ use std::{
 pub struct Workers {
     idle: Idle,
     spin: Duration,
-    threads: Box<[OnceLock<Thread>]>,
+    /// By number; one that is lost has been replaced.
+    threads: Box<[Mutex<Option<JoinHandle<()>>>]>,
 }
 
 impl Workers {
     /// `count` workers that look for work as long as `spin` before they park.
     pub fn new(count: usize, spin: Duration) -> Self {
-        Workers { idle: Idle::new(), spin, threads: (0..count).map(|_| OnceLock::new()).collect() }
+        Workers { idle: Idle::new(), spin, threads: (0..count).map(|_| Mutex::default()).collect() }
     }
 
-    /// The calling thread is this worker.
-    pub fn enter(&self, worker: u16) {
-        self.threads[usize::from(worker)].set(thread::current()).expect("each worker enters once");
+    /// Starts a worker, perhaps in place of one that is lost.
+    ///
+    /// # Errors
+    /// If the system has no thread for it.
+    pub fn start(&self, worker: u16, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        // Locked until its handle is there, so that whoever wakes it finds it.
+        let mut thread = self.thread(worker);
+        let name = format!("mycelia-worker-{worker}");
+        *thread = Some(thread::Builder::new().name(name).spawn(work)?);
+        Ok(())
+    }
+
+    fn thread(&self, worker: u16) -> MutexGuard<'_, Option<JoinHandle<()>>> {
+        self.threads[usize::from(worker)].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether all have ended.
+    pub fn are_finished(&self) -> bool {
+        (0..self.threads.len())
+            .all(|worker| self.thread(worker as u16).as_ref().is_none_or(JoinHandle::is_finished))
+    }
+
+    /// Joins those that have ended.
+    pub fn join(&self) {
+        for worker in 0..self.threads.len() {
+            let ended = self.thread(worker as u16).take().filter(JoinHandle::is_finished);
+            ended.map(|thread| thread.join().expect("a worker catches what plugins do"));
+        }
     }
 
     /// Wakes a parked worker, unless one spins and will see the work by itself.
@@ -42,7 +69,9 @@ impl Workers {
 
     #[cold]
     fn unpark(&self, worker: u16) {
-        self.threads[usize::from(worker)].get().expect("a worker enters before it parks").unpark();
+        if let Some(thread) = &*self.thread(worker) {
+            thread.thread().unpark();
+        }
     }
 
     /// Waits until `has_work` or about `limit`, whichever is first.

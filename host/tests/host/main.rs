@@ -13,6 +13,7 @@ mod binary;
 mod bodies;
 mod dead_letters;
 mod dev;
+mod ends;
 mod faults;
 mod gateway;
 mod gateway_reload;

@@ -604,9 +604,19 @@ pub struct HostCalls {
         error: *mut RawError,
     ) -> u32,
     /// Waits for the next outcomes and gives them to the sink. 0 when the generation has ended, else 1.
-    #[sabi(last_prefix_field)]
     pub completion:
         unsafe extern "C" fn(host: *const c_void, handle: u64, sink: CompletionSink) -> u32,
+    /// The calling thread was about to end the process, as `text` says, and runs no code of the plugin any more: it is the
+    /// host's to keep. `turn` is null outside of a call with one; `is_in_call` is 1 on threads of `ctx.spawn` and of the host,
+    /// 0 where `handle` is of any instance. Returns only if the process may end.
+    #[sabi(last_prefix_field)]
+    pub lost: unsafe extern "C" fn(
+        host: *const c_void,
+        turn: *mut c_void,
+        handle: u64,
+        is_in_call: u32,
+        text: Bytes,
+    ),
 }
 
 /// The most bytes that the lengths take with which encoded parameters begin.
