@@ -77,6 +77,9 @@ pub struct SubsystemStatus {
     /// Threads that it would have ended the host with, by `abort` or `exit`, and which are parked for good.
     #[serde(default)]
     pub lost_threads: u64,
+    /// Bytes that the plugin's own heap holds; 0 where it has an allocator of its own.
+    #[serde(default)]
+    pub memory: u64,
     /// How its reloads went.
     pub reloads: ReloadsStatus,
     /// The last thing that went wrong.

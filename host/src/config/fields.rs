@@ -103,7 +103,10 @@ pub(super) static SUBSYSTEM: Group = Group {
         ),
         field("grants", "Scopes of others that it may use, such as \"kv:read\"."),
         field("pool_quota", "Its share of `pool`."),
-        field("memory", "Most heap of the plugin itself, or None. No effect yet."),
+        field(
+            "memory",
+            "Most heap of the plugin itself, or None; beyond it the subsystem is restarted.",
+        ),
         field("config", "The plugin's own."),
     ],
 };

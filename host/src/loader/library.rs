@@ -141,6 +141,11 @@ impl Library {
         self.code().holds()
     }
 
+    /// How many bytes its heap holds, for any thread to ask; 0 where the plugin has an allocator of its own.
+    pub fn heap(&self) -> u64 {
+        self.code().heap()
+    }
+
     /// Runs the thread-local destructors that it left on the calling thread, which must not enter it again and is in no
     /// call of it now. May be asked on any thread, and more than once.
     pub fn detach_thread(&self) {

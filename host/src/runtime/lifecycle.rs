@@ -3,8 +3,8 @@
 //! It decides; plugins are entered by the thread of [`super::attend`], which may hang.
 
 use super::{
-    Desk, Runtime, Slot, generation::Instance, probation::Probations, reload::Done,
-    restart::Restarts, retire::Retiring, slot::Abandoned, snapshot::Snapshots,
+    Desk, Runtime, Slot, generation::Instance, memory::MemoryLook, probation::Probations,
+    reload::Done, restart::Restarts, retire::Retiring, slot::Abandoned, snapshot::Snapshots,
 };
 use crate::watch::Change;
 use mycelia_kernel::{ids::SubsystemId, queue::HEALTH, table::Table};
@@ -134,6 +134,7 @@ pub(super) struct Caretaker {
     pub runtime: &'static Runtime,
     pub restarts: Restarts,
     pub snapshots: Snapshots,
+    pub memory: MemoryLook,
     pub probations: Probations,
     pub retiring: Vec<Retiring>,
     /// How long the last lifecycle call took within the plugin.
@@ -146,6 +147,7 @@ impl Caretaker {
             runtime,
             restarts: Restarts::default(),
             snapshots: Snapshots::of(runtime),
+            memory: MemoryLook::of(runtime.subsystems()),
             probations: Probations::default(),
             retiring: Vec::new(),
             took: Duration::ZERO,
@@ -164,6 +166,7 @@ impl Caretaker {
             }
             self.restart_due();
             self.take_snapshots();
+            self.look_at_memory();
             self.end_probations();
             self.go_on_retiring();
         }
@@ -222,7 +225,10 @@ impl Caretaker {
     /// How long nothing has to be looked after.
     fn until_next_look(&self) -> Duration {
         let waits = self.restarts.next_look().min(self.snapshots.next_look());
-        waits.min(self.probations.next_look()).min(self.next_look_at_retiring())
+        waits
+            .min(self.memory.next())
+            .min(self.probations.next_look())
+            .min(self.next_look_at_retiring())
     }
 
     /// Takes a subsystem out of circulation, at its next batch boundary.

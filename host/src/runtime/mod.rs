@@ -11,6 +11,7 @@ mod generation;
 mod guests;
 mod lifecycle;
 mod lost;
+mod memory;
 mod operate;
 mod outcome;
 mod plan;

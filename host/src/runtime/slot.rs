@@ -100,6 +100,8 @@ pub struct Settings {
     pub config: String,
     /// The folder of its files.
     pub data: String,
+    /// Most bytes of the plugin's own heap.
+    pub memory: Option<u64>,
     /// What it may use of others.
     pub grants: Grants,
     /// What becomes of the state when a new build takes over.
@@ -259,6 +261,7 @@ impl Slot {
                 weight: settings.weight as usize,
                 limit: settings.handler_limit,
                 restart: settings.restart.clone(),
+                memory: settings.memory,
                 snapshot: settings.snapshot.filter(|_| settings.on_restart == OnRestart::Snapshot),
                 config: settings.config.text.clone(),
                 data: data.join(name).display().to_string(),
@@ -280,6 +283,7 @@ impl Slot {
             limit: Duration::ZERO,
             restart: Restart { max: 0, within: Duration::ZERO, backoff: Duration::ZERO },
             snapshot: None,
+            memory: None,
             config: String::new(),
             data: String::new(),
             grants: Grants::none(),
@@ -370,9 +374,16 @@ impl Slot {
         self.info().last_error = Some(text.to_owned());
     }
 
+    /// How many bytes the plugin's own heap holds.
+    pub fn memory(&self) -> u64 {
+        let build = self.info().build.clone();
+        build.map_or(0, |build| build.generation.library.heap())
+    }
+
     /// How it is.
     pub fn status(&self) -> SubsystemStatus {
         let ledger = self.ledger();
+        let memory = self.memory();
         let info = self.info();
         SubsystemStatus {
             phase: info.phase,
@@ -389,6 +400,7 @@ impl Slot {
             requests: self.requests(),
             restarts: info.restarts,
             lost_threads: info.lost_threads,
+            memory,
             reloads: info.reloads,
             last_error: info.last_error.clone(),
         }

@@ -1,9 +1,9 @@
 //! Workers: take a ready subsystem, give it its turn, wait when there is none.
 
 use super::{Desk, Runtime, Slot, batch::BatchResult, lost};
-use crate::abi::Message;
+use crate::abi::{Describe, Line, Message, described};
 use mycelia_kernel::{
-    ids::SubsystemId,
+    ids::{RouteId, SubsystemId},
     queue::{Begin, Leave, Wake},
     ready::Turn,
 };
@@ -29,12 +29,37 @@ impl Worker {
     }
 }
 
+/// A worker and its host, for the report of a crash.
+struct Post {
+    runtime: &'static Runtime,
+    worker: Worker,
+}
+
+impl Describe for Post {
+    fn describe(&self, report: &mut Line) {
+        let Worker { desk, batch, .. } = &self.worker;
+        let slot = self.runtime.slot(desk.turn.caller);
+        let at = desk.report.cursor();
+        // Between batches it is empty.
+        let Some(message) = batch.get(at) else { return };
+        let pattern = desk.turn.table.pattern(slot.id, RouteId(message.route)).unwrap_or_default();
+        report.text(", while it handled `").text(&slot.name).text("://").text(pattern);
+        report.text("`, message ").number(at + 1).text(" of ").number(batch.len());
+        report.text(" in its batch");
+    }
+}
+
 impl Runtime {
     /// A worker's life, until the host stops its workers.
-    pub(super) fn work(&self, number: u16, mut worker: Worker) {
+    pub(super) fn work(&'static self, number: u16, worker: Worker) {
         lost::is_worker(number, worker.seen);
+        let mut post = Post { runtime: self, worker };
+        described(&mut post, |post| self.work_at(number, &mut post.worker));
+    }
+
+    fn work_at(&self, number: u16, worker: &mut Worker) {
         while !self.is_finished() {
-            if self.work_once(&mut worker) {
+            if self.work_once(worker) {
                 continue;
             }
             let now = self.now();

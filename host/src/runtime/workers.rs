@@ -48,7 +48,9 @@ impl Workers {
     pub fn join(&self) {
         for worker in 0..self.threads.len() {
             let ended = self.thread(worker as u16).take().filter(JoinHandle::is_finished);
-            ended.map(|thread| thread.join().expect("a worker catches what plugins do"));
+            if let Some(thread) = ended {
+                thread.join().expect("a worker catches what plugins do");
+            }
         }
     }
 

@@ -458,8 +458,10 @@ pub struct Module {
     pub holds: unsafe extern "C" fn(holds: *mut Holds),
     /// Gives back what can be given back without running any code of the subsystem: pthread keys, the panic hook, memory.
     /// The last call; only dlclose follows. No thread of the library's own runs any more, and every thread is detached.
-    #[sabi(last_prefix_field)]
     pub unload: unsafe extern "C" fn(),
+    /// How many bytes its heap holds; 0 where it has an allocator of its own. May be asked at any time before `unload`.
+    #[sabi(last_prefix_field)]
+    pub heap: unsafe extern "C" fn() -> u64,
 }
 
 /// What a library holds in the process; it can be unloaded when `threads` and `destructors` are 0.

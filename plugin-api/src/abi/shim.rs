@@ -57,6 +57,7 @@ pub const fn module<S: Export>() -> Module {
         detach: hooks::detach,
         holds: hooks::holds,
         unload: hooks::unload,
+        heap: hooks::heap_bytes,
     }
 }
 

@@ -13,8 +13,15 @@ pub(crate) fn end(how: &str) -> Result<()> {
             panic!("the first of two panics")
         }
         "foreign" => foreign(),
+        "overflow" => Err(Error::failed(deeper(0).to_string())),
         _ => Err(Error::not_found("no such end")),
     }
+}
+
+/// Until the stack is exhausted, which is 2 to 8 MiB.
+fn deeper(depth: u64) -> u64 {
+    let frame = std::hint::black_box([depth; 64]);
+    if depth == u64::MAX { 0 } else { deeper(depth + 1) + frame[1] }
 }
 
 struct Bomb;

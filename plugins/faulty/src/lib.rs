@@ -83,6 +83,7 @@ pub struct Faulty {
     answerer: Option<mpsc::Sender<Waiting>>,
     outside: Arc<Mutex<Tally>>,
     threads: Threads,
+    hoard: Vec<Vec<u8>>,
 }
 
 impl Subsystem for Faulty {
@@ -122,6 +123,8 @@ impl Subsystem for Faulty {
         on("timers/{count}", Self::timers),
         on("ticks", Self::ticks),
         // Bodies.
+        on("hoard/{bytes}", Self::hoard),
+        on("leak/{bytes}", Self::leak),
         on("length", Self::length),
         on("big/{length}", Self::big),
         on("send_big/{length}", Self::send_big),
@@ -156,6 +159,7 @@ impl Subsystem for Faulty {
             answerer: None,
             outside: Arc::default(),
             threads: Threads::default(),
+            hoard: Vec::new(),
         })
     }
 
@@ -408,6 +412,18 @@ impl Faulty {
 
     fn ticks(&mut self) -> Result<u64> {
         Ok(self.kept.ticks)
+    }
+
+    /// Keeps so many bytes as long as the instance lives.
+    fn hoard(&mut self, bytes: Param<usize>) -> Result<()> {
+        self.hoard.push(vec![1; bytes.0]);
+        Ok(())
+    }
+
+    /// Keeps so many for good.
+    fn leak(&mut self, bytes: Param<usize>) -> Result<()> {
+        leftovers::leak(bytes.0);
+        Ok(())
     }
 
     fn length(&mut self, body: Raw) -> Result<u64> {

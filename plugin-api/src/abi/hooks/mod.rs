@@ -69,6 +69,10 @@ pub(super) unsafe extern "C" fn holds(holds: *mut Holds) {
     unsafe { holds.write(held()) };
 }
 
+pub(super) unsafe extern "C" fn heap_bytes() -> u64 {
+    heap::HEAP.held().1
+}
+
 /// The heap comes last: dropping the panic hook still frees into it, and after it nothing of the library runs.
 pub(super) unsafe extern "C" fn unload() {
     panic::remove();
