@@ -296,6 +296,7 @@ impl Caretaker {
                 self.took = slot.settings.limit;
                 let reason = format!("its `{what}` {left}");
                 tracing::error!(subsystem = slot.name, "{reason}; its thread is left to it");
+                slot.note_error(&reason);
                 self.retain(slot, generation, reason);
                 Called::Left(left)
             }

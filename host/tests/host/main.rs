@@ -18,6 +18,7 @@ mod ends;
 mod faults;
 mod gateway;
 mod gateway_reload;
+mod life;
 mod memory;
 mod policies;
 mod probation;
