@@ -332,17 +332,29 @@ impl Caretaker {
         slot.cell().instance = Some(instance);
         let mut info = slot.info();
         info.serves_since = Some(Instant::now());
-        (info.threads, info.parked) = (threads, 0);
+        info.threads = threads;
         drop(info);
         self.runtime.arm_timers(slot);
     }
 
+    /// As `quiesce`, for as long as a lifecycle call may take.
+    pub fn quiesce_within_limit(&self, slot: &Slot, instance: &Instance) -> u32 {
+        let until = Instant::now() + slot.settings.limit;
+        self.quiesce(slot, instance.incarnation, instance.guest.threads(), until)
+    }
+
     /// Raises the stop token of an instance's threads, and waits until they have ended; how many have not by `until`.
-    pub fn quiesce(&self, slot: &Slot, threads: GuestThreads, until: Instant) -> u32 {
+    pub fn quiesce(
+        &self,
+        slot: &Slot,
+        incarnation: u32,
+        threads: GuestThreads,
+        until: Instant,
+    ) -> u32 {
         threads.quiesce();
         let (mut pause, longest) = LOOK;
         loop {
-            let left = threads.running().saturating_sub(slot.info().parked);
+            let left = threads.running().saturating_sub(slot.parked(incarnation));
             if left == 0 || Instant::now() >= until {
                 return left;
             }
@@ -370,8 +382,8 @@ impl Caretaker {
         }
         let Some(instance) = slot.cell().instance.take() else { return Ok(()) };
         let until = orderly.unwrap_or_else(|| Instant::now() + slot.settings.limit);
-        let left = self.quiesce(slot, instance.guest.threads(), until);
         let incarnation = instance.incarnation;
+        let left = self.quiesce(slot, incarnation, instance.guest.threads(), until);
         let ended = match orderly {
             Some(_) => self.stop(slot, instance),
             None => Some(instance),
@@ -386,7 +398,7 @@ impl Caretaker {
     /// As `end`, for an instance that a thread is in for good: what it holds stays as it is.
     fn end_abandoned(&mut self, slot: &'static Slot, abandoned: Abandoned) -> Result<()> {
         let Abandoned { incarnation, threads, build } = abandoned;
-        let left = self.quiesce(slot, threads, Instant::now() + slot.settings.limit);
+        let left = self.quiesce(slot, incarnation, threads, Instant::now() + slot.settings.limit);
         self.cut_off(slot, incarnation);
         let reason = "a worker is lost in it, by `abort` or `exit`";
         self.retain(slot, Arc::clone(&build.generation), reason.into());

@@ -86,17 +86,17 @@ impl Runtime {
 
     /// A thread of a plugin's own: its instance can still be ended in order.
     fn lose_own(&self, slot: &Slot, incarnation: u32, is_spawned: bool, text: String) {
-        let present = slot.incarnation();
-        if is_spawned && incarnation != present {
-            return;
-        }
+        // One that is in no call has the handle of any instance.
+        let incarnation = if is_spawned { incarnation } else { slot.incarnation() };
         let mut info = slot.info();
-        info.parked += u32::from(is_spawned);
+        if is_spawned {
+            *info.parked.entry(incarnation).or_default() += 1;
+        }
         if let Some(build) = &info.build {
             build.generation.abandon();
         }
         drop(info);
-        self.lifecycle.fault(slot.id, present, format!("one of its own threads {text}"));
+        self.lifecycle.fault(slot.id, incarnation, format!("one of its own threads {text}"));
     }
 
     /// Ends a batch as a panic does, on behalf of the worker that is lost in it.

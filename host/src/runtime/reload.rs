@@ -484,7 +484,7 @@ impl Caretaker {
         };
         let incarnation = old.incarnation;
         let mut lap = Lap::start();
-        let left = self.quiesce(slot, old.guest.threads(), Instant::now() + slot.settings.limit);
+        let left = self.quiesce_within_limit(slot, &old);
         let quiesced = lap.end();
         if left > 0 {
             let text = format!("{left} threads of the old build ignore their stop token");

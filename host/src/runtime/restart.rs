@@ -224,8 +224,7 @@ impl Caretaker {
 
     /// Ends an instance that was created, and perhaps started in vain.
     pub fn discard(&mut self, slot: &'static Slot, instance: Instance) {
-        let left =
-            self.quiesce(slot, instance.guest.threads(), Instant::now() + slot.settings.limit);
+        let left = self.quiesce_within_limit(slot, &instance);
         self.cut_off(slot, instance.incarnation);
         self.destroy_silently(slot, instance);
         if left > 0 {

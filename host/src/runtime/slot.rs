@@ -193,8 +193,8 @@ pub struct Info {
     pub snapshot: Option<State>,
     /// Those of the present instance.
     pub threads: Option<GuestThreads>,
-    /// How many of them are lost, and never end.
-    pub parked: u32,
+    /// How many of an instance's own threads are lost, and never end.
+    pub parked: HashMap<u32, u32>,
     /// Threads, of the host or of the plugin, that were lost in this subsystem.
     pub lost_threads: u64,
     pub last_error: Option<String>,
@@ -367,6 +367,11 @@ impl Slot {
         incarnation != 0
             && (incarnation == self.incarnation()
                 || incarnation == self.beside.load(Ordering::Acquire))
+    }
+
+    /// How many of this instance's own threads are lost, and never end.
+    pub fn parked(&self, incarnation: u32) -> u32 {
+        self.info().parked.get(&incarnation).copied().unwrap_or(0)
     }
 
     /// Notes what went wrong.

@@ -105,7 +105,9 @@ impl Runtime {
             .collect();
         threads.iter().for_each(|(_, threads)| threads.quiesce());
         self.wait_until(until, || {
-            threads.iter().all(|(slot, threads)| threads.running() <= slot.info().parked)
+            threads
+                .iter()
+                .all(|(slot, threads)| threads.running() <= slot.parked(slot.incarnation()))
         });
     }
 
