@@ -1,6 +1,7 @@
 //! `mycelia run` and `mycelia check`: a host from one file.
 
 use crate::{
+    abi::report_crashes,
     cli::{Exit, Failure, report_mistakes, table},
     config::{Config, Mistakes},
     control::{self, Server, Token},
@@ -53,6 +54,7 @@ pub fn check(file: &Path) -> Result<Config, Mistakes> {
 
 fn serve(file: &Path) -> Result<(), Failure> {
     let config = Config::read(file).map_err(|mistakes| bad_config(&mistakes))?;
+    report_crashes().map_err(|error| Failure::failed(format!("cannot take signals: {error}")))?;
     let listener = bind(config.control.listen)?;
     let created = Runtime::create(&config, file, RandomState::new().build_hasher().finish());
     let runtime = created.map_err(failed)?;

@@ -11,9 +11,9 @@ pub struct Status {
     pub uptime_s: f64,
     /// Worker threads.
     pub workers: usize,
-    /// Threads that are lost to handlers that have not returned yet; others have taken their place.
+    /// Threads that are lost in subsystems; others have taken the places of workers among them.
     #[serde(default)]
-    pub lost_threads: usize,
+    pub lost_threads: u64,
     /// By name.
     pub subsystems: BTreeMap<String, SubsystemStatus>,
     /// Generations that are no longer served and not yet unloaded.
@@ -80,6 +80,13 @@ pub struct SubsystemStatus {
     /// How often a handler ran past `handler_limit`, so that its message was given up.
     #[serde(default)]
     pub hung: u64,
+    /// Threads that are lost in it: those of handlers that hang, until they return, and those that it would have ended the
+    /// host with, by `abort` or `exit`, which are parked for good.
+    #[serde(default)]
+    pub lost_threads: u64,
+    /// Bytes that the plugin's own heap holds; 0 where it has an allocator of its own.
+    #[serde(default)]
+    pub memory: u64,
     /// How its reloads went.
     pub reloads: ReloadsStatus,
     /// The last thing that went wrong.

@@ -282,6 +282,11 @@ impl<M> Queue<M> {
         Drops { oldest: self.drops.oldest.load(Acquire), newest: self.drops.newest.load(Acquire) }
     }
 
+    /// How much was ever claimed by holders or evicted, in the queue and in the lanes: unchanged, nothing was handled.
+    pub fn claimed_in_all(&self) -> u64 {
+        self.messages.claimed() + self.outcomes.claimed() + self.timers.claimed()
+    }
+
     /// How many messages ever went into the queue itself.
     pub(crate) fn reserved(&self) -> u64 {
         self.messages.reserved()

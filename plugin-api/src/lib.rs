@@ -187,10 +187,16 @@ macro_rules! __hooks {
                     $crate::__hook!("pthread_key_create"),
                     $crate::__hook!("pthread_key_delete"),
                     $crate::__hook!("__cxa_thread_atexit_impl"),
+                    $crate::__hook!("abort"),
+                    $crate::__hook!("exit"),
+                    $crate::__hook!("_exit"),
                     pthread_create = sym hooks::pthread_create,
                     pthread_key_create = sym hooks::pthread_key_create,
                     pthread_key_delete = sym hooks::pthread_key_delete,
                     __cxa_thread_atexit_impl = sym hooks::__cxa_thread_atexit_impl,
+                    abort = sym hooks::abort,
+                    exit = sym hooks::exit,
+                    _exit = sym hooks::_exit,
                 );
             }
         };

@@ -72,8 +72,7 @@ fn summary(status: &Status) -> String {
     let workers = status.workers;
     let lost = match status.lost_threads {
         0 => String::new(),
-        1 => " (and 1 hangs)".into(),
-        lost => format!(" (and {lost} hang)"),
+        lost => format!(" (and {lost} lost)"),
     };
     format!(
         "up {up}, workers: {workers}{lost}, memory: {memory}, subsystems: {subsystems}\n{config}"

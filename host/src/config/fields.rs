@@ -88,11 +88,11 @@ pub(super) static SUBSYSTEM: Group = Group {
             "restart",
             "What follows a panic; more than `max` within `within` stops the subsystem.",
         ),
-        field("snapshot", "How often its state is kept for a restart, or None. No effect yet."),
         field(
-            "on_restart",
-            "Snapshot continues from the kept state, Fresh from nothing. No effect yet.",
+            "snapshot",
+            "How often its state is kept for a restart, if it handled anything; or None.",
         ),
+        field("on_restart", "Snapshot continues from the kept state, Fresh from nothing."),
         field(
             "on_reload",
             "Keep hands the state on, and refuses a build that does not take it; RefuseIfLost refuses also one that keeps none; Reset starts fresh.",
@@ -103,7 +103,10 @@ pub(super) static SUBSYSTEM: Group = Group {
         ),
         field("grants", "Scopes of others that it may use, such as \"kv:read\"."),
         field("pool_quota", "Its share of `pool`."),
-        field("memory", "Most heap of the plugin itself, or None. No effect yet."),
+        field(
+            "memory",
+            "Most heap of the plugin itself, or None; beyond it the subsystem is restarted.",
+        ),
         field("config", "The plugin's own."),
     ],
 };
@@ -123,7 +126,10 @@ pub(super) static RESTART: Group = Group {
     fields: &[
         field("max", "Most restarts within `within`."),
         field("within", "The time in which they are counted."),
-        field("backoff", "Wait before the first restart. No effect yet."),
+        field(
+            "backoff",
+            "Wait before the first restart; doubles up to 32 times, never above `within`.",
+        ),
     ],
 };
 

@@ -43,6 +43,12 @@ impl Code {
         holds
     }
 
+    /// How many bytes its heap holds.
+    pub fn heap(&self) -> u64 {
+        // SAFETY: the library is loaded.
+        unsafe { self.module.heap()() }
+    }
+
     /// Ends the library. It must hold neither threads nor destructors, and no call of it may run or follow.
     pub fn unload(self) {
         // SAFETY: the library is loaded, and this is the last call of one of its functions.

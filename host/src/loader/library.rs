@@ -9,7 +9,7 @@ use super::{
 };
 use mycelia_plugin::abi::{Holds, Module_Ref, manifest::Manifest};
 use std::{
-    mem,
+    fs, mem,
     path::Path,
     sync::{
         Arc, PoisonError, RwLock,
@@ -141,6 +141,11 @@ impl Library {
         self.code().holds()
     }
 
+    /// How many bytes its heap holds, for any thread to ask; 0 where the plugin has an allocator of its own.
+    pub fn heap(&self) -> u64 {
+        self.code().heap()
+    }
+
     /// Runs the thread-local destructors that it left on the calling thread, which must not enter it again and is in no
     /// call of it now. May be asked on any thread, and more than once.
     pub fn detach_thread(&self) {
@@ -161,6 +166,22 @@ impl Library {
     #[expect(clippy::result_large_err, reason = "an unload is rare, and the library comes back")]
     pub fn unload(mut self) -> Result<Unloaded, (Library, Holds)> {
         self.end().map_err(|holds| (self, holds))
+    }
+
+    /// The same bytes once more, to be loaded beside this copy.
+    ///
+    /// # Errors
+    /// [`LoadError::Stage`]; also where the system executes no memory, since the file has no name any more.
+    pub fn stage_again(&self, label: &str) -> Result<Staged, LoadError> {
+        let sealed = self.sealed.as_ref().expect("a library is sealed until it is unloaded");
+        let again = fs::read(sealed.path()).and_then(|bytes| Sealed::new(label, &bytes));
+        Ok(Staged {
+            sealed: again
+                .map_err(|cause| LoadError::Stage { path: self.path.as_ref().into(), cause })?,
+            manifest: self.manifest.clone(),
+            hash: Arc::clone(&self.hash),
+            path: Arc::clone(&self.path),
+        })
     }
 
     /// What it says of itself.

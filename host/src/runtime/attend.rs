@@ -1,6 +1,6 @@
 //! The thread that enters plugins for their lifecycle calls, so that one that hangs there holds up nobody.
 
-use super::{Desk, Runtime, generation::Generation, lifecycle::Caretaker};
+use super::{Desk, Runtime, generation::Generation, lifecycle::Caretaker, lost};
 use std::{
     mem,
     sync::{
@@ -42,6 +42,8 @@ struct Ticket<T> {
 enum TicketState<T> {
     Waiting,
     Done(T),
+    /// The thread never comes back, and why.
+    Lost(String),
     /// Nobody waits any more.
     Abandoned,
 }
@@ -58,15 +60,24 @@ impl<T> Ticket<T> {
         None
     }
 
-    /// Waits for the result, for as long as `limit`.
-    fn wait(&self, limit: Duration) -> Option<T> {
+    fn lose(&self, why: String) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let TicketState::Waiting = *state {
+            *state = TicketState::Lost(why);
+            self.done.notify_one();
+        }
+    }
+
+    /// Waits for the result, for as long as `limit`; else why there is none.
+    fn wait(&self, limit: Duration) -> Result<T, String> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let waits = |state: &mut TicketState<T>| matches!(state, TicketState::Waiting);
         let waited = self.done.wait_timeout_while(state, limit, waits);
         let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
         match mem::replace(&mut *state, TicketState::Abandoned) {
-            TicketState::Done(result) => Some(result),
-            _ => None,
+            TicketState::Done(result) => Ok(result),
+            TicketState::Lost(why) => Err(why),
+            _ => Err(format!("has not returned within {limit:?}, its `handler_limit`")),
         }
     }
 }
@@ -74,28 +85,34 @@ impl<T> Ticket<T> {
 impl Runtime {
     /// Runs a call into a plugin on the thread for that, and waits for it as long as `limit`.
     ///
-    /// `None` when it has not returned by then: the thread is left to it, another one takes its place, and the result goes
-    /// to `late` when it comes.
+    /// When it has not returned by then, the thread is left to it, another one takes its place, and the result goes to
+    /// `late` when it comes; so it is at once when the call ends the thread. The error says which.
     pub(super) fn attend<T: Send + 'static>(
         &'static self,
         generation: Option<&Arc<Generation>>,
         limit: Duration,
         work: impl FnOnce(&mut Desk) -> T + Send + 'static,
         late: impl FnOnce(&mut Caretaker, T) + Send + 'static,
-    ) -> Option<T> {
+    ) -> Result<T, String> {
         let ticket =
             Arc::new(Ticket { state: Mutex::new(TicketState::Waiting), done: Condvar::new() });
         let (theirs, generation) = (Arc::clone(&ticket), generation.cloned());
         self.hand_in(Box::new(move |seat| {
-            if let Some(generation) = generation {
-                seat.enter(&generation);
+            if let Some(generation) = &generation {
+                seat.enter(generation);
             }
-            if let Some(result) = theirs.finish(work(&mut seat.desk)) {
+            let ticket = Arc::clone(&theirs);
+            let lose = move |why| {
+                generation.iter().for_each(|generation| generation.abandon());
+                ticket.lose(why);
+            };
+            let result = lost::in_call(lose, || work(&mut seat.desk));
+            if let Some(result) = theirs.finish(result) {
                 self.lifecycle.late(Box::new(move |caretaker| late(caretaker, result)));
             }
         }));
         let result = ticket.wait(limit);
-        if result.is_none() {
+        if result.is_err() {
             *self.attendant() = None;
         }
         result

@@ -14,7 +14,10 @@ use mycelia_plugin::{
         manifest::{Manifest, ManifestRoute},
     },
 };
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 /// One loaded build of a subsystem's plugin. Whoever holds one keeps its code in the process.
 pub struct Generation {
@@ -22,9 +25,25 @@ pub struct Generation {
     pub number: u32,
     /// The code.
     pub library: Library,
+    is_abandoned: AtomicBool,
 }
 
 impl Generation {
+    /// A build that was loaded.
+    pub fn new(number: u32, library: Library) -> Generation {
+        Generation { number, library, is_abandoned: AtomicBool::new(false) }
+    }
+
+    /// No instance is to be made from it any more, but from another copy of the library.
+    pub fn abandon(&self) {
+        self.is_abandoned.store(true, Ordering::Release);
+    }
+
+    /// Whether it was abandoned.
+    pub fn is_abandoned(&self) -> bool {
+        self.is_abandoned.load(Ordering::Acquire)
+    }
+
     /// What it says of itself.
     pub fn manifest(&self) -> &Manifest {
         self.library.manifest()
@@ -32,6 +51,7 @@ impl Generation {
 }
 
 /// What instances of a generation are made from.
+#[derive(Clone)]
 pub struct Build {
     /// The code.
     pub generation: Arc<Generation>,

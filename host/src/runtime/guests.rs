@@ -13,7 +13,7 @@ use mycelia_plugin::{
     Error, ErrorCode, Handled, Result,
     abi::{
         Envelope, RawBlock, RawRecipient, flags,
-        host::{AnswerRef, AskSpec, BodyRef, Host, OutboxBuffer},
+        host::{AnswerRef, AskSpec, BodyRef, Host, LostThread, OutboxBuffer},
     },
 };
 use std::{
@@ -34,14 +34,30 @@ impl Runtime {
     }
 
     /// What a request is answered that an instance still held when it was destroyed; nothing if another one has it now.
-    fn left_behind(&self, handle: u64, request: u64) -> Option<Error> {
+    fn left_behind(&self, handle: u64, request: u64, is_answered: bool) -> Option<Error> {
         let Handle { id, incarnation } = Handle::unpack(handle);
         let slot = self.slots.get(id.index())?;
-        let handover = slot.handover();
+        let mut handover = slot.handover();
         let is_left = incarnation != 0
             && handover.ending == incarnation
             && !handover.restored.contains(&request);
+        if let Some(left) = handover.left.as_mut().filter(|_| is_left && !is_answered) {
+            left.push(request);
+            return None;
+        }
         is_left.then(|| ended_with(&slot.name, handover.is_reload))
+    }
+
+    /// Answers the requests that an ended instance left behind and its successor has not restored.
+    pub(super) fn answer_left(&self, slot: &Slot) {
+        let mut handover = slot.handover();
+        let mut left = handover.left.take().unwrap_or_default();
+        left.retain(|request| !handover.restored.contains(request));
+        drop(handover);
+        for request in left {
+            let answer = Err(ended_with(&slot.name, false));
+            self.deliver_replies(&mut [self.reply(slot.id, request, answer, None)]);
+        }
     }
 
     /// Resolves a path for the operator or an own thread of a subsystem, and encodes its parameters.
@@ -272,7 +288,10 @@ impl Host for Runtime {
         if turn.as_ref().is_some_and(|(turn, _)| turn.report.is_taken()) {
             return;
         }
-        if let Err(error) = &answer {
+        // What an instance that has ended leaves behind is not what it failed with.
+        if let Err(error) = &answer
+            && (turn.is_some() || self.live(handle).is_ok())
+        {
             self.note_failure(id, request, error, turn.as_mut().map(|(turn, _)| &mut **turn));
         }
         if request == 0 {
@@ -290,7 +309,7 @@ impl Host for Runtime {
                 self.deliver_replies(&mut [self.reply(id, request, answer, None)])
             }
             None => {
-                if let Some(error) = self.left_behind(handle, request) {
+                if let Some(error) = self.left_behind(handle, request, answer.is_ok()) {
                     let answer = answer.map_err(|_| error);
                     self.deliver_replies(&mut [self.reply(id, request, answer, None)]);
                 }
@@ -372,6 +391,10 @@ impl Host for Runtime {
             self.enqueue_now(to, &message)
         });
         sent.inspect_err(|_| self.withdraw_request(id))
+    }
+
+    fn lost(&'static self, thread: LostThread<'_, Turn>, what: &str) {
+        self.lose_thread(thread, what);
     }
 
     fn completion(&self, handle: u64, take: &mut dyn FnMut(u64, &Envelope, &[u8])) -> bool {

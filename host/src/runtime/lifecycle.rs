@@ -3,8 +3,8 @@
 //! It decides; plugins are entered by the thread of [`super::attend`], which may hang.
 
 use super::{
-    Desk, Runtime, Slot, generation::Instance, probation::Probations, reload::Done,
-    retire::Retiring, slot::Hung,
+    Desk, Runtime, Slot, generation::Instance, memory::MemoryLook, probation::Probations,
+    reload::Done, restart::Restarts, retire::Retiring, slot::Hung, snapshot::Snapshots,
 };
 use crate::watch::Change;
 use mycelia_kernel::{ids::SubsystemId, queue::HEALTH, table::Table};
@@ -125,13 +125,16 @@ const LOOK: (Duration, Duration) = (Duration::from_micros(20), Duration::from_mi
 pub(super) enum Called<R> {
     /// It returned.
     Returned(Instance, R),
-    /// It has not returned within the limit; what becomes of the instance is arranged for.
-    Hangs,
+    /// It has not returned within the limit, or never will, as this says; what becomes of the instance is arranged for.
+    Left(String),
 }
 
 /// The lifecycle thread's own state.
 pub(super) struct Caretaker {
     pub runtime: &'static Runtime,
+    pub restarts: Restarts,
+    pub snapshots: Snapshots,
+    pub memory: MemoryLook,
     pub probations: Probations,
     pub retiring: Vec<Retiring>,
     /// Instances in handlers of which threads hang.
@@ -144,6 +147,9 @@ impl Caretaker {
     pub fn new(runtime: &'static Runtime) -> Self {
         Caretaker {
             runtime,
+            restarts: Restarts::default(),
+            snapshots: Snapshots::of(runtime),
+            memory: MemoryLook::of(runtime.subsystems()),
             probations: Probations::default(),
             retiring: Vec::new(),
             hung: Vec::new(),
@@ -161,6 +167,9 @@ impl Caretaker {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => unreachable!("the host keeps a sender"),
             }
+            self.restart_due();
+            self.take_snapshots();
+            self.look_at_memory();
             self.end_probations();
             self.go_on_retiring();
         }
@@ -190,6 +199,7 @@ impl Caretaker {
 
     /// Ends the instances that failed meanwhile, for a host that stops: nothing is started or reloaded again.
     pub fn bury_failed(&mut self) {
+        self.bury_waiting();
         loop {
             let job = self.runtime.lifecycle.inbox().try_recv();
             match job {
@@ -217,7 +227,11 @@ impl Caretaker {
 
     /// How long nothing has to be looked after.
     fn until_next_look(&self) -> Duration {
-        self.probations.next_look().min(self.next_look_at_retiring())
+        let waits = self.restarts.next_look().min(self.snapshots.next_look());
+        waits
+            .min(self.memory.next())
+            .min(self.probations.next_look())
+            .min(self.next_look_at_retiring())
     }
 
     /// Takes a subsystem out of circulation, at its next batch boundary.
@@ -242,8 +256,11 @@ impl Caretaker {
         true
     }
 
-    /// Puts it back.
+    /// Puts it back, unless it waits for its restart.
     pub fn release(&self, slot: &Slot) {
+        if self.restarts.contains(slot) {
+            return;
+        }
         if !slot.cell().left.is_empty() {
             // What an instance that panicked left in the batch is not in the queue: a bit makes the subsystem ready.
             let _held = slot.queue.raise(HEALTH);
@@ -274,17 +291,17 @@ impl Caretaker {
             move |caretaker, (instance, ..)| caretaker.discard(slot, instance),
         );
         match called {
-            Some((instance, result, took)) => {
+            Ok((instance, result, took)) => {
                 self.took = took;
                 Called::Returned(instance, result)
             }
-            None => {
-                let limit = slot.settings.limit;
-                self.took = limit;
-                let reason = format!("its `{what}` has not returned within {limit:?}");
+            Err(left) => {
+                self.took = slot.settings.limit;
+                let reason = format!("its `{what}` {left}");
                 tracing::error!(subsystem = slot.name, "{reason}; its thread is left to it");
+                slot.note_error(&reason);
                 self.retain(slot, generation, reason);
-                Called::Hangs
+                Called::Left(left)
             }
         }
     }
@@ -316,15 +333,28 @@ impl Caretaker {
         slot.incarnation.store(instance.incarnation, Ordering::Release);
         slot.beside.store(0, Ordering::Release);
         slot.cell().instance = Some(instance);
+        slot.info().serves_since = Some(Instant::now());
         self.runtime.arm_timers(slot);
     }
 
+    /// As `quiesce`, for as long as a lifecycle call may take.
+    pub fn quiesce_within_limit(&self, slot: &Slot, instance: &Instance) -> u32 {
+        let until = Instant::now() + slot.settings.limit;
+        self.quiesce(slot, instance.incarnation, instance.guest.threads(), until)
+    }
+
     /// Raises the stop token of an instance's threads, and waits until they have ended; how many have not by `until`.
-    pub fn quiesce(&self, threads: &GuestThreads, until: Instant) -> u32 {
+    pub fn quiesce(
+        &self,
+        slot: &Slot,
+        incarnation: u32,
+        threads: GuestThreads,
+        until: Instant,
+    ) -> u32 {
         threads.quiesce();
         let (mut pause, longest) = LOOK;
         loop {
-            let left = threads.running();
+            let left = threads.running().saturating_sub(slot.parked(incarnation));
             if left == 0 || Instant::now() >= until {
                 return left;
             }
@@ -341,8 +371,8 @@ impl Caretaker {
         let until = orderly.unwrap_or_else(|| Instant::now() + slot.settings.limit);
         let instance = slot.cell().instance.take();
         let Some(instance) = instance else { return self.leave_hung(slot, until) };
-        let left = self.quiesce(&instance.guest.threads(), until);
         let incarnation = instance.incarnation;
+        let left = self.quiesce(slot, incarnation, instance.guest.threads(), until);
         let ended = match orderly {
             Some(_) => self.stop(slot, instance),
             None => Some(instance),
@@ -351,24 +381,25 @@ impl Caretaker {
         if let Some(instance) = ended {
             self.destroy(slot, instance, false);
         }
-        self.blame_threads(slot, left)
+        self.are_ended(slot, left)
     }
 
-    /// What has to be done about an instance that a handler hangs in, before there is another one: its threads end.
+    /// What has to be done about an instance that a thread is lost in, before there is another one: its threads end.
     fn leave_hung(&mut self, slot: &'static Slot, until: Instant) -> Result<()> {
         let hung = slot.cell().hung.take();
         let Some(hung) = hung else { return Ok(()) };
-        let left = hung.threads.as_ref().map_or(0, |threads| self.quiesce(threads, until));
+        let left =
+            hung.threads.map_or(0, |threads| self.quiesce(slot, hung.incarnation, threads, until));
         self.hung.push((slot, hung));
         self.show_retained();
-        self.blame_threads(slot, left)
+        self.are_ended(slot, left)
     }
 
     /// A handler that had run past its limit has returned: what is left of its instance can go.
     pub fn end_hung(&mut self, slot: &'static Slot, instance: Instance) {
         let incarnation = instance.incarnation;
         // The handler may have begun threads meanwhile.
-        let left = self.quiesce(&instance.guest.threads(), Instant::now() + slot.settings.limit);
+        let left = self.quiesce_within_limit(slot, &instance);
         self.runtime.cut_off(slot, incarnation);
         self.destroy(slot, instance, false);
         self.hung.retain(|(_, hung)| hung.incarnation != incarnation);
@@ -377,11 +408,11 @@ impl Caretaker {
             subsystem = slot.name,
             "the handler that hung has returned; its thread has ended"
         );
-        let complaint = self.blame_threads(slot, left);
+        let complaint = self.are_ended(slot, left);
         self.complain(slot, "end", complaint);
     }
 
-    fn blame_threads(&self, slot: &Slot, left: u32) -> Result<()> {
+    fn are_ended(&self, slot: &Slot, left: u32) -> Result<()> {
         if left == 0 {
             return Ok(());
         }
@@ -397,7 +428,7 @@ impl Caretaker {
                 self.complain(slot, "stop", stopped);
                 Some(instance)
             }
-            Called::Hangs => None,
+            Called::Left(_) => None,
         }
     }
 
@@ -440,8 +471,8 @@ impl Caretaker {
             |_, _| {},
         );
         match destroyed {
-            Some(destroyed) => self.complain(slot, "drop", destroyed),
-            None => self.retain(slot, generation, "its drop has not returned".into()),
+            Ok(destroyed) => self.complain(slot, "drop", destroyed),
+            Err(left) => self.retain(slot, generation, format!("its drop {left}")),
         }
     }
 

@@ -98,7 +98,7 @@ impl Operator for Runtime {
         Status {
             uptime_s: Duration::from_nanos(self.now()).as_secs_f64(),
             workers: self.worker_count,
-            lost_threads: self.watchdog.lost_threads(),
+            lost_threads: self.subsystems().map(|slot| slot.info().lost_threads).sum(),
             subsystems: self.subsystems().map(|slot| (slot.name.clone(), slot.status())).collect(),
             retained_generations: self
                 .retained

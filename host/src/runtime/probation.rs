@@ -149,7 +149,7 @@ impl Caretaker {
                     subsystem = slot.name,
                     "{text}, and generation {to} fails: {error}"
                 );
-                self.replace(slot, state.as_ref());
+                self.replace(slot, state);
             }
         }
     }

@@ -10,11 +10,11 @@ use super::{
     Slot,
     generation::{Build, Generation, Instance, served},
     lifecycle::{Called, Caretaker},
-    restart::hangs,
+    restart::is_left,
 };
 use crate::{
     config::OnReload,
-    loader::{Image, LoadError},
+    loader::{Image, LoadError, Staged},
     report::{ReloadReport, ReloadTimes, StateFate},
     status::Phase,
     watch::Change,
@@ -31,11 +31,14 @@ use std::{
 pub type Done = Box<dyn FnOnce(Result<ReloadReport>) + Send>;
 
 /// A state as an instance saved it.
+#[derive(Clone)]
 pub struct State {
     /// The number of its form.
     pub schema: u32,
     /// The bytes, shared with the call that reads them.
     pub bytes: Arc<Vec<u8>>,
+    /// When it was saved.
+    pub taken: Instant,
 }
 
 /// A build that is ready to take over.
@@ -218,20 +221,31 @@ impl Caretaker {
             staged.probe(prober).map_err(load_error)?;
         }
         times.probe = lap.end();
+        let loaded = self.load_staged(slot, number, staged);
+        times.load = lap.end();
+        loaded
+    }
+
+    /// The last step of the ladder.
+    pub fn load_staged(
+        &mut self,
+        slot: &'static Slot,
+        number: u32,
+        staged: Staged,
+    ) -> Result<Arc<Generation>> {
         let late = move |caretaker: &mut Caretaker, late: Result<_, LoadError>| {
             if let Ok(library) = late {
-                caretaker.retire(slot, Arc::new(Generation { number, library }));
+                caretaker.retire(slot, Arc::new(Generation::new(number, library)));
             }
         };
         let limit = slot.settings.limit;
         let loaded = self.runtime.attend(None, limit, move |_| staged.load(), late);
-        let library = loaded.ok_or_else(|| hangs("load", limit))?.map_err(load_error)?;
-        times.load = lap.end();
+        let library = loaded.map_err(|left| is_left("load", &left))?.map_err(load_error)?;
         let mut info = slot.info();
         info.generations = number;
         info.loaded.push(number);
         drop(info);
-        Ok(Arc::new(Generation { number, library }))
+        Ok(Arc::new(Generation::new(number, library)))
     }
 
     /// Creates an instance, and tries whether it takes the old one's state.
@@ -242,13 +256,14 @@ impl Caretaker {
         times: &mut ReloadTimes,
     ) -> Result<Prepared> {
         let mut lap = Lap::start();
-        let old = slot.info().build.clone().filter(|_| slot.incarnation() != 0);
+        let waits = self.restarts.contains(slot);
+        let old = slot.info().build.clone().filter(|_| slot.incarnation() != 0 || waits);
         let build = self.build(slot, generation)?;
         let known = old.as_ref().map(|old| old.generation.manifest());
         self.runtime.warn_of_scopes(slot, known, generation.manifest());
         let rehearsed = match old {
             Some(old) if is_kept(slot, &old.generation, generation)? => {
-                Some(self.save_between_batches(slot, times)?)
+                self.save_between_batches(slot, times)?
             }
             _ => None,
         };
@@ -289,40 +304,49 @@ impl Caretaker {
         Ok(edit)
     }
 
-    /// The present instance's state, while nothing of it runs.
+    /// The present instance's state, while nothing of it runs; what the next one is to have, where that waits.
     fn save_between_batches(
         &mut self,
         slot: &'static Slot,
         times: &mut ReloadTimes,
-    ) -> Result<State> {
+    ) -> Result<Option<State>> {
         self.hold_for_reload(slot)?;
+        if self.restarts.contains(slot) {
+            return Ok(self.restarts.state(slot));
+        }
         let lap = Instant::now();
+        let saved = self.save_held(slot);
+        (times.snapshot, times.snapshot_save) = (lap.elapsed(), self.took);
+        saved.map(Some).map_err(|error| unsaved(&error))
+    }
+
+    /// The state of a held subsystem, which is put back. One that hangs over it is restarted; one that panics serves on,
+    /// since `save` changes nothing.
+    pub fn save_held(&mut self, slot: &'static Slot) -> Result<State> {
         let Some(instance) = slot.cell().instance.take() else {
             self.release(slot);
             return Err(Error::failed("the subsystem has just stopped"));
         };
-        let saved = match self.save(slot, instance) {
+        match self.save(slot, instance) {
             Called::Returned(instance, saved) => {
                 slot.cell().instance = Some(instance);
+                self.release(slot);
                 saved
             }
-            Called::Hangs => {
-                let error = hangs("save", slot.settings.limit);
+            Called::Left(left) => {
+                let error = is_left("save", &left);
                 self.runtime.cut_off(slot, slot.incarnation());
-                slot.info().phase = Phase::Restarting;
-                self.replace(slot, None);
+                self.restart(slot, &error.text);
                 Err(error)
             }
-        };
-        self.release(slot);
-        (times.snapshot, times.snapshot_save) = (lap.elapsed(), self.took);
-        saved.map_err(|error| unsaved(&error))
+        }
     }
 
     fn save(&mut self, slot: &'static Slot, instance: Instance) -> Called<Result<State>> {
         let schema = instance.generation.manifest().state;
         self.call(slot, instance, "save", move |instance, _| {
-            instance.guest.save().map(|bytes| State { schema, bytes: Arc::new(bytes) })
+            let taken = Instant::now();
+            instance.guest.save().map(|bytes| State { schema, bytes: Arc::new(bytes), taken })
         })
     }
 
@@ -351,7 +375,7 @@ impl Caretaker {
                 self.destroy_silently(slot, instance);
                 Err(refused_state(&error))
             }
-            Called::Hangs => Err(hangs("restore", slot.settings.limit)),
+            Called::Left(left) => Err(is_left("restore", &left)),
         }
     }
 
@@ -385,6 +409,8 @@ impl Caretaker {
             return Err(error);
         }
         times.wait = wait.elapsed();
+        // The new build serves in place of the instance that was waited for.
+        let _planned = self.restarts.take(slot);
         let pause = Instant::now();
         let phase = mem::replace(&mut slot.info().phase, Phase::Reloading);
         let standing = slot.info().build.clone().filter(|_| phase != Phase::Stopped);
@@ -442,6 +468,7 @@ impl Caretaker {
             return Err(self.go_back(slot, parted, &build, phase, error));
         }
         let fate = self.describe(slot, &build, parted.state.as_ref());
+        self.runtime.answer_left(slot);
         if let Some(old) = &parted.instance {
             self.runtime.cut_off(slot, old.incarnation);
         }
@@ -461,7 +488,7 @@ impl Caretaker {
         };
         let incarnation = old.incarnation;
         let mut lap = Lap::start();
-        let left = self.quiesce(&old.guest.threads(), Instant::now() + slot.settings.limit);
+        let left = self.quiesce_within_limit(slot, &old);
         let quiesced = lap.end();
         if left > 0 {
             let text = format!("{left} threads of the old build ignore their stop token");
@@ -478,9 +505,9 @@ impl Caretaker {
         let lost = |what: &str| format!("what changed since the rehearsal is lost: {what}");
         let (old, stopped) = match stopped {
             Called::Returned(old, stopped) => (old, stopped),
-            Called::Hangs => {
+            Called::Left(left) => {
                 self.runtime.cut_off(slot, incarnation);
-                let trouble = lost(&hangs("stop", slot.settings.limit).to_string());
+                let trouble = lost(&is_left("stop", &left).to_string());
                 return Parted { state: rehearsed, ..hung(trouble) };
             }
         };
@@ -506,9 +533,9 @@ impl Caretaker {
                 let trouble = Some(lost(&unsaved(&error).to_string()));
                 Parted { instance: Some(old), is_usable, state: rehearsed, trouble }
             }
-            Called::Hangs => {
+            Called::Left(left) => {
                 self.runtime.cut_off(slot, incarnation);
-                let trouble = lost(&hangs("save", slot.settings.limit).to_string());
+                let trouble = lost(&is_left("save", &left).to_string());
                 Parted { state: rehearsed, ..hung(trouble) }
             }
         }
@@ -537,9 +564,9 @@ impl Caretaker {
                     self.discard(slot, instance);
                     Err(Error::new(error.code, format!("its `start` fails: {error}")))
                 }
-                Called::Hangs => {
+                Called::Left(left) => {
                     self.runtime.cut_off(slot, incarnation);
-                    Err(hangs("start", slot.settings.limit))
+                    Err(is_left("start", &left))
                 }
             }
         })
@@ -573,7 +600,7 @@ impl Caretaker {
         };
         tracing::error!(subsystem = slot.name, "{failed}");
         slot.info().phase = Phase::Restarting;
-        self.replace(slot, state.as_ref());
+        self.replace(slot, state);
         error
     }
 
@@ -589,9 +616,9 @@ impl Caretaker {
                 slot.cell().instance = Some(old);
                 Err(failed)
             }
-            Called::Hangs => {
+            Called::Left(left) => {
                 self.runtime.cut_off(slot, incarnation);
-                Err(hangs("start", slot.settings.limit))
+                Err(is_left("start", &left))
             }
         }
     }
@@ -604,7 +631,10 @@ impl Caretaker {
             .take_while(|route| table.pattern(slot.id, *route).is_some())
             .any(|route| !table.is_live(slot.id, route));
         slot.has_lost_routes.store(has_lost, Ordering::Release);
-        slot.info().describe(&build.generation);
+        let mut info = slot.info();
+        info.describe(&build.generation);
+        info.snapshot = state.cloned().filter(|_| slot.settings.snapshot.is_some());
+        drop(info);
         match state {
             Some(state) if state.schema == build.generation.manifest().state => StateFate::Kept,
             Some(_) => StateFate::Migrated,

@@ -217,7 +217,7 @@ impl Caretaker {
         }
         let Code::Loaded(generation) = mem::replace(&mut one.code, Code::Mapped) else { return };
         match Arc::try_unwrap(generation) {
-            Ok(Generation { library, number }) => one.code = one.unload(library, number),
+            Ok(Generation { library, number, .. }) => one.code = one.unload(library, number),
             // A reference that came up in between is dropped soon.
             Err(generation) => one.code = Code::Loaded(generation),
         }
@@ -234,8 +234,8 @@ impl Caretaker {
         let limit = one.slot.settings.limit;
         let detached =
             self.runtime.attend(None, limit, move |_| theirs.library.detach_thread(), |_, ()| {});
-        if detached.is_none() {
-            one.keep(format!("a thread-local destructor of it has not returned within {limit:?}"));
+        if let Err(left) = detached {
+            one.keep(format!("a thread-local destructor of it {left}"));
         }
     }
 
@@ -295,7 +295,7 @@ impl Retiring {
                 if holds.threads > 0 || holds.destructors > 0 {
                     self.keep(reason(holds));
                 }
-                Code::Loaded(Arc::new(Generation { number, library }))
+                Code::Loaded(Arc::new(Generation::new(number, library)))
             }
         }
     }

@@ -3,11 +3,12 @@
 use super::{
     completions::{Completions, Room},
     generation::{Build, Generation, Instance},
+    reload::State,
     template::Template,
 };
 use crate::{
     abi::Message,
-    config::{self, OnReload, Probation},
+    config::{self, OnReload, OnRestart, Probation, Restart},
     report::ReloadReport,
     status::{LedgerStatus, Phase, QueueStatus, ReloadsStatus, RequestsStatus, SubsystemStatus},
 };
@@ -96,12 +97,16 @@ pub struct Settings {
     pub weight: usize,
     /// Longest time for one message or lifecycle call.
     pub limit: Duration,
-    /// How many restarts within how long.
-    pub restarts: (u32, Duration),
+    /// How many restarts within how long, and how long one waits.
+    pub restart: config::Restart,
+    /// How often the state is kept for a restart; none where a restart is to begin afresh.
+    pub snapshot: Option<Duration>,
     /// The subsystem's own part of the config.
     pub config: String,
     /// The folder of its files.
     pub data: String,
+    /// Most bytes of the plugin's own heap.
+    pub memory: Option<u64>,
     /// What it may use of others.
     pub grants: Grants,
     /// What becomes of the state when a new build takes over.
@@ -178,6 +183,8 @@ pub struct Handover {
     pub ending: u32,
     /// Whether that is because another one has taken over.
     pub is_reload: bool,
+    /// The requests that it left behind, while its successor may restore them from saved state.
+    pub left: Option<Vec<u64>>,
 }
 
 /// What people ask about a subsystem.
@@ -193,6 +200,16 @@ pub struct Info {
     pub hung: u64,
     /// The restarts that count against the budget.
     pub recent: VecDeque<Instant>,
+    /// Restarts since it last served as long as the budget's time: each doubles the wait for the next.
+    pub streak: u32,
+    /// Since when the present instance serves.
+    pub serves_since: Option<Instant>,
+    /// What a restart continues from.
+    pub snapshot: Option<State>,
+    /// How many of an instance's own threads are lost, and never end.
+    pub parked: HashMap<u32, u32>,
+    /// Threads, of the host or of the plugin, that are lost in this subsystem.
+    pub lost_threads: u64,
     pub last_error: Option<String>,
     /// Counts the generations that were ever loaded.
     pub generations: u32,
@@ -256,7 +273,9 @@ impl Slot {
                 batch: settings.batch,
                 weight: settings.weight as usize,
                 limit: settings.handler_limit,
-                restarts: (settings.restart.max, settings.restart.within),
+                restart: settings.restart.clone(),
+                memory: settings.memory,
+                snapshot: settings.snapshot.filter(|_| settings.on_restart == OnRestart::Snapshot),
                 config: settings.config.text.clone(),
                 data: data.join(name).display().to_string(),
                 grants: grants(&settings.grants),
@@ -275,7 +294,9 @@ impl Slot {
             batch: 1,
             weight: 1,
             limit: Duration::ZERO,
-            restarts: (0, Duration::ZERO),
+            restart: Restart { max: 0, within: Duration::ZERO, backoff: Duration::ZERO },
+            snapshot: None,
+            memory: None,
             config: String::new(),
             data: String::new(),
             grants: Grants::none(),
@@ -372,14 +393,26 @@ impl Slot {
                 || incarnation == self.beside.load(Ordering::Acquire))
     }
 
+    /// How many of this instance's own threads are lost, and never end.
+    pub fn parked(&self, incarnation: u32) -> u32 {
+        self.info().parked.get(&incarnation).copied().unwrap_or(0)
+    }
+
     /// Notes what went wrong.
     pub fn note_error(&self, text: &str) {
         self.info().last_error = Some(text.to_owned());
     }
 
+    /// How many bytes the plugin's own heap holds.
+    pub fn memory(&self) -> u64 {
+        let build = self.info().build.clone();
+        build.map_or(0, |build| build.generation.library.heap())
+    }
+
     /// How it is.
     pub fn status(&self) -> SubsystemStatus {
         let ledger = self.ledger();
+        let memory = self.memory();
         let info = self.info();
         SubsystemStatus {
             phase: info.phase,
@@ -396,6 +429,8 @@ impl Slot {
             requests: self.requests(),
             restarts: info.restarts,
             hung: info.hung,
+            lost_threads: info.lost_threads,
+            memory,
             reloads: info.reloads,
             last_error: info.last_error.clone(),
         }

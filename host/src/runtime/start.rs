@@ -263,7 +263,7 @@ fn load_all<'c>(
     for (name, settings) in &config.subsystems {
         let mut found = Found { name, settings, file: None, generation: None };
         match load(folder, &search, &mut found, prober) {
-            Ok(library) => found.generation = Some(Arc::new(Generation { number: 1, library })),
+            Ok(library) => found.generation = Some(Arc::new(Generation::new(1, library))),
             Err(error) if settings.required => {
                 let help = "or say `required: false`, and the host runs without it";
                 mistakes.add(settings.places.plugin.clone(), error.to_string(), help);

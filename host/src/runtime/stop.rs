@@ -2,6 +2,7 @@
 
 use super::{Runtime, Slot, StartError, lifecycle::Caretaker};
 use crate::status::Phase;
+use mycelia_plugin::abi::host::GuestThreads;
 use std::{
     sync::{PoisonError, atomic::Ordering},
     thread,
@@ -99,9 +100,13 @@ impl Runtime {
 
     /// Asks the plugins' own threads to end, which is how gateways stop, and waits for them.
     fn quiesce(&self, until: Instant) {
-        let threads: Vec<_> = self.subsystems().filter_map(|slot| *slot.threads()).collect();
-        threads.iter().for_each(|threads| threads.quiesce());
-        self.wait_until(until, || threads.iter().all(|threads| threads.running() == 0));
+        let threads = self.subsystems().filter_map(|slot| Some((slot, (*slot.threads())?)));
+        let threads: Vec<_> = threads.collect();
+        threads.iter().for_each(|(_, threads)| threads.quiesce());
+        let have_ended = |(slot, threads): &(&Slot, GuestThreads)| {
+            threads.running() <= slot.parked(slot.incarnation())
+        };
+        self.wait_until(until, || threads.iter().all(have_ended));
     }
 
     /// Whether nothing waits, runs or is asked.

@@ -6,7 +6,7 @@
 //! hangs keeps what it is in - instance, batch, blocks, outbox - until it returns, and then ends.
 
 use super::{
-    Desk, Runtime, Slot, Worker,
+    Desk, Runtime, Slot, Turn, Worker,
     batch::{is_handled, untag},
     generation::Instance,
     slot::{Cell, Hung},
@@ -16,14 +16,14 @@ use crate::{abi::Message, config::Config, letters::Reason};
 use mycelia_kernel::{asks::End, ids::RouteId, ledger::Ends, queue::Lane};
 use mycelia_plugin::{
     Error, ErrorCode, Handled,
-    abi::host::{Progress, Taken, commits},
+    abi::host::{Lost, OutboxBuffer, Progress, Taken, commits},
 };
 use rustix::thread::{MembarrierCommand, membarrier};
 use std::{
     io,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
         mpsc::{RecvTimeoutError, channel},
     },
     thread::{self, JoinHandle},
@@ -38,13 +38,11 @@ const SURELY_SEEN: Duration = Duration::from_millis(10);
 /// How often a thread that has come back looks whether the host has ended meanwhile.
 const PATIENCE: Duration = Duration::from_millis(100);
 
-/// The thread that looks, and what it has found.
+/// The thread that looks.
 pub struct Watchdog {
     period: Duration,
     thread: Mutex<Option<JoinHandle<()>>>,
     is_over: AtomicBool,
-    /// Threads that hang.
-    lost: AtomicUsize,
 }
 
 /// What is known of one worker: where it was, and for how long it has been seen there.
@@ -52,6 +50,16 @@ pub struct Watchdog {
 struct Seen {
     progress: Progress,
     for_: Duration,
+}
+
+/// How the message ends that a thread is lost in.
+pub(super) struct Verdict {
+    /// Why it is dead.
+    pub reason: Reason,
+    /// How its request ends.
+    pub how: End,
+    /// What its asker is told.
+    pub error: Error,
 }
 
 impl Watchdog {
@@ -62,18 +70,12 @@ impl Watchdog {
             period: (shortest.unwrap_or(LOOK.1) / 8).clamp(LOOK.0, LOOK.1),
             thread: Mutex::default(),
             is_over: AtomicBool::new(false),
-            lost: AtomicUsize::new(0),
         }
     }
 
     /// The longest from the end of a limit until something is done about it, on a machine that is not overloaded.
     pub fn delay(&self) -> Duration {
         4 * self.period
-    }
-
-    /// How many threads hang.
-    pub fn lost_threads(&self) -> usize {
-        self.lost.load(Ordering::Relaxed)
     }
 
     /// Ends it: what hangs from here on hangs until the process ends.
@@ -143,52 +145,72 @@ impl Runtime {
             }
         };
         let mut text = String::new();
-        if report.revoke(progress, barrier, |taken| text = self.take_over(slot, lane, &taken)) {
+        let take = |taken: Taken<'_>| {
+            text = self.what_hangs(slot, &taken);
+            slot.info().hung += 1;
+            let error = Error::new(ErrorCode::Deadline, text.clone()).handled(Handled::Unknown);
+            let end = Verdict { reason: Reason::Hung, how: End::TimedOut, error };
+            self.take_over(slot, lane, &taken, &end, Vec::new());
+        };
+        if report.revoke(progress, barrier, take) {
             tracing::error!(subsystem = slot.name, "{text}; its thread is left to it");
-            if let Err(error) = self.start_worker(worker) {
-                tracing::error!("no thread takes its place, so there is one worker less: {error}");
-            }
+            self.replace_worker(worker);
         }
         None
     }
 
-    /// Ends a batch that hangs, as its holder, and hands the subsystem to the lifecycle thread. Answers what hangs.
-    fn take_over(&self, slot: &Slot, lane: Lane, taken: &Taken<'_>) -> String {
+    /// Another thread becomes this worker.
+    pub(super) fn replace_worker(&'static self, worker: u16) {
+        if let Err(error) = self.start_worker(worker) {
+            tracing::error!("no thread takes its place, so there is one worker less: {error}");
+        }
+    }
+
+    /// Ends a batch whose thread is lost in it, as its holder, and hands the subsystem to the lifecycle thread: what was
+    /// decided as usual, unless it would have been committed; the message that the thread is lost in as the verdict says; the
+    /// later ones run first in the next instance. `answers` are the long ones of what was decided, where they are known.
+    pub(super) fn take_over(
+        &self,
+        slot: &Slot,
+        lane: Lane,
+        taken: &Taken<'_>,
+        verdict: &Verdict,
+        answers: Vec<Message>,
+    ) {
         let build = slot.info().build.clone().expect("an instance is made from a build");
-        let text = self.what_hangs(slot, taken);
+        let text = &verdict.error.text;
         // Counted before anybody is told.
-        slot.info().hung += 1;
-        self.watchdog.lost.fetch_add(1, Ordering::Relaxed);
+        slot.info().lost_threads += 1;
         let messages = Message::from_envelopes(taken.messages);
         let (decided, rest) = messages.split_at(taken.ran);
-        let hung = rest.first();
         let counted = lane == Lane::Queue;
-        let lost = Error::new(ErrorCode::Restarted, "the batch hung before it was committed")
-            .handled(Handled::Unknown);
+        let lost =
+            Error::new(ErrorCode::Restarted, "the batch's thread was lost before it was committed")
+                .handled(Handled::Unknown);
         let lost = commits(build.generation.library.module()).then_some(&lost);
         if counted {
             let failed = taken.outcomes.iter().filter(|code| lost.is_some() || !is_handled(**code));
             let failed = failed.count() as u64;
-            let (handled, dead) = (taken.ran as u64 - failed, u64::from(hung.is_some()));
+            let (handled, dead) = (taken.ran as u64 - failed, u64::from(!rest.is_empty()));
             slot.ledger.end(Ends { handled, failed, dead, expired: 0 });
             self.keep_letters_of(slot, decided, taken.outcomes, lost);
         }
-        let mut replies: Vec<Message> = taken.replies.iter().map(|reply| Message(*reply)).collect();
+        let mut replies = answers;
+        replies.extend(taken.replies.iter().map(|reply| Message(*reply)));
         for reply in &mut replies {
             reply.sender = slot.id.0.into();
             lost.into_iter().for_each(|error| self.spoil_reply(reply, slot.id, error));
         }
         self.deliver_replies(&mut replies);
         decided.iter().for_each(|message| self.pool.release(message));
-        if let Some(hung) = hung {
+        if let Some(message) = rest.first() {
             if counted {
-                self.keep_letter(slot, hung, Reason::Hung, &text);
+                self.keep_letter(slot, message, verdict.reason, text);
             }
-            let error = Error::new(ErrorCode::Deadline, text.clone()).handled(Handled::Unknown);
-            // Its content stays with the thread that hangs.
-            if hung.reply != 0 {
-                let outcome = self.error_outcome(slot.id, &error);
-                self.end_request(hung.reply, End::TimedOut, outcome);
+            // Its content stays with the thread.
+            if message.reply != 0 {
+                let outcome = self.error_outcome(slot.id, &verdict.error);
+                self.end_request(message.reply, verdict.how, outcome);
             }
         }
         let incarnation = slot.incarnation();
@@ -202,22 +224,26 @@ impl Runtime {
             hung: Some(Hung { incarnation, threads, generation, reason: text.clone() }),
         }));
         self.fail(slot);
-        text
     }
 
     fn what_hangs(&self, slot: &Slot, taken: &Taken<'_>) -> String {
-        let (name, limit) = (&slot.name, slot.settings.limit);
-        let what = match taken.messages.get(taken.ran) {
-            Some(hung) => {
-                let table = self.tables.load();
-                let pattern = table.pattern(slot.id, RouteId(hung.route)).unwrap_or_default();
-                format!("the handler of `{name}://{pattern}`")
-            }
-            None => format!("the commit of `{name}`"),
-        };
+        let (what, limit) = (self.lost_in(slot, taken), slot.settings.limit);
         format!(
             "{what} has run for longer than {limit:?}, its `handler_limit`; raise that, or let a thread of its own do the work"
         )
+    }
+
+    /// What of a subsystem a thread is lost in.
+    pub(super) fn lost_in(&self, slot: &Slot, taken: &Taken<'_>) -> String {
+        let name = &slot.name;
+        match taken.messages.get(taken.ran) {
+            Some(message) => {
+                let table = self.tables.load();
+                let pattern = table.pattern(slot.id, RouteId(message.route)).unwrap_or_default();
+                format!("the handler of `{name}://{pattern}`")
+            }
+            None => format!("the commit of `{name}`"),
+        }
     }
 
     /// Those that failed and that nobody waits for become letters; what they said is with the thread that hangs.
@@ -249,14 +275,19 @@ impl Runtime {
             self.pool.release(hung);
         }
         self.discard_outbox(slot.id, 0, &mut outbox);
+        self.give_back(&lost, &mut turn, &mut replies);
+        if let Some(instance) = cell.instance {
+            self.leave_libraries(slot, instance);
+        }
+        slot.info().lost_threads -= 1;
+    }
+
+    /// What a thread still has of a batch that was taken away: answers to what was not decided, and its magazine.
+    pub(super) fn give_back(&self, lost: &Lost, turn: &mut Turn, replies: &mut OutboxBuffer) {
         let left = Message::from_envelopes(replies.messages()).iter().chain(&turn.replies);
         let is_own = |reply: &&Message| !lost.answered.contains(&reply.reply);
         left.filter(is_own).for_each(|reply| self.pool.release(reply));
         self.pool.unload_all(&mut turn.magazine);
-        if let Some(instance) = cell.instance {
-            self.leave_libraries(slot, instance);
-        }
-        self.watchdog.lost.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Runs the destructors of whatever plugins left on this thread, and lets the lifecycle thread destroy the instance.

@@ -1,9 +1,9 @@
 //! Workers: take a ready subsystem, give it its turn, wait when there is none.
 
-use super::{Desk, Runtime, Slot, batch::BatchResult, slot::Cell};
-use crate::abi::Message;
+use super::{Desk, Runtime, Slot, batch::BatchResult, lost, slot::Cell};
+use crate::abi::{Describe, Line, Message, described};
 use mycelia_kernel::{
-    ids::SubsystemId,
+    ids::{RouteId, SubsystemId},
     queue::{Begin, Leave, Wake},
     ready::Turn,
 };
@@ -40,17 +40,46 @@ impl Worker {
     }
 }
 
+/// A worker and its host, for the report of a crash.
+struct Post {
+    runtime: &'static Runtime,
+    worker: Worker,
+}
+
+impl Describe for Post {
+    fn describe(&self, report: &mut Line) {
+        let Worker { desk, batch, .. } = &self.worker;
+        let slot = self.runtime.slot(desk.turn.caller);
+        let at = desk.report.cursor();
+        // Between batches it is empty.
+        let Some(message) = batch.get(at) else { return };
+        let pattern = desk.turn.table.pattern(slot.id, RouteId(message.route)).unwrap_or_default();
+        report.text(", while it handled `").text(&slot.name).text("://").text(pattern);
+        report.text("`, message ").number(at + 1).text(" of ").number(batch.len());
+        report.text(" in its batch");
+    }
+}
+
 impl Runtime {
     /// A worker's life, until the host stops its workers, or until it comes back from a handler too late.
     pub(super) fn work(&'static self, number: u16) {
-        let mut worker = Worker { number, ..Worker::new(self) };
+        let worker = Worker { number, ..Worker::new(self) };
         self.workers.enter(number, Arc::clone(&worker.desk.report));
+        lost::is_worker(number);
+        let mut post = Post { runtime: self, worker };
+        if let Some(lost) = described(&mut post, |post| self.work_at(number, &mut post.worker)) {
+            self.come_back(post.worker, lost);
+        }
+    }
+
+    /// Works until the host stops its workers, or until a batch is lost, which it answers.
+    fn work_at(&self, number: u16, worker: &mut Worker) -> Option<LostBatch> {
         while !self.is_finished() {
-            if self.work_once(&mut worker) {
+            if self.work_once(worker) {
                 continue;
             }
-            if let Some(lost) = worker.lost.take() {
-                return self.come_back(worker, lost);
+            if worker.lost.is_some() {
+                return worker.lost.take();
             }
             let now = self.now();
             let next = self.plan.next();
@@ -65,6 +94,7 @@ impl Runtime {
             };
             self.workers.wait(number, until, has_work);
         }
+        None
     }
 
     /// Fires what is due and gives one ready subsystem its turn; whether there was one, and it is the worker's still.

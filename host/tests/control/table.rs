@@ -67,7 +67,7 @@ fn busy() -> Status {
 }
 
 const BUSY: &str = "\
-up 2h 13m, workers: 2 (and 1 hangs), memory: 33.4 MiB, subsystems: 1 running, 1 restarting
+up 2h 13m, workers: 2 (and 1 lost), memory: 33.4 MiB, subsystems: 1 running, 1 restarting
 the config file has changed since; restart the host to take it up
 
 SUBSYSTEM  PHASE       PLUGIN              GENERATION  RESTARTS    QUEUE  POLICY

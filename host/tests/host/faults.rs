@@ -12,6 +12,9 @@ use tempfile::TempDir;
 
 const PANICKED: (ErrorCode, Handled) = (ErrorCode::Panicked, Handled::Unknown);
 
+/// Five restarts without a wait.
+const AT_ONCE: &str = r#"restart: (max: 5, within: "30s", backoff: "0ms"),"#;
+
 /// The subsystem `f`, that the tests are after, and one beside it.
 pub fn pair(settings: &str) -> Host {
     host(&format!(
@@ -129,7 +132,7 @@ fn direct_sends_stay() {
 
 #[test]
 fn the_sixth_panic_stops_the_subsystem_alone() {
-    let host = pair("");
+    let host = pair(AT_ONCE);
     let mut paths = vec!["panic"; 6];
     paths.extend(["note/1", "note/2", "note/3"]);
     let asked = ask_together(&host, "f", &paths);
@@ -171,7 +174,7 @@ fn no_restart_is_a_budget_too() {
 
 #[test]
 fn an_instance_that_does_not_start_again_uses_the_budget_up() {
-    let host = pair("");
+    let host = pair(AT_ONCE);
     host.open("f", "no_start");
     assert_eq!(refusal(host.ask("f://panic", "")), PANICKED);
     eventually("it has stopped", || host.phase("f") == Phase::Stopped);

@@ -16,7 +16,7 @@ use std::{collections::BTreeMap, fs, time::Duration};
 const LIMIT: &str = "handler_limit: \"400ms\", ";
 const HUNG: (ErrorCode, Handled) = (ErrorCode::Deadline, Handled::Unknown);
 
-fn lost_threads(host: &Host) -> usize {
+fn lost_threads(host: &Host) -> u64 {
     host.runtime.status().lost_threads
 }
 

@@ -8,7 +8,7 @@ use std::{
     net::SocketAddr,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex},
     thread,
     time::Instant,
@@ -205,7 +205,18 @@ impl Served {
     }
 
     /// Waits until it has ended; answers its exit code, what it said, and its folder.
-    pub fn ended(mut self) -> (Option<i32>, String, TempDir) {
+    pub fn ended(self) -> (Option<i32>, String, TempDir) {
+        let (status, err, folder) = self.wait();
+        (status.code(), err, folder)
+    }
+
+    /// As `ended`, of which signal.
+    pub fn died(self) -> (ExitStatus, String) {
+        let (status, err, _) = self.wait();
+        (status, err)
+    }
+
+    fn wait(mut self) -> (ExitStatus, String, TempDir) {
         let until = Instant::now() + PATIENCE;
         let status = loop {
             if let Some(status) = self.process.child.try_wait().unwrap() {
@@ -215,6 +226,6 @@ impl Served {
             thread::sleep(std::time::Duration::from_millis(2));
         };
         self.reader.take().unwrap().join().unwrap();
-        (status.code(), self.err(), self.folder)
+        (status, self.err(), self.folder)
     }
 }

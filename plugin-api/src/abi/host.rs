@@ -119,6 +119,31 @@ pub trait Host: Send + Sync + 'static {
     ) -> Result<()>;
     /// Waits for outcomes; `false` when the generation has ended.
     fn completion(&self, handle: u64, take: &mut dyn FnMut(u64, &Envelope, &[u8])) -> bool;
+    /// A thread of a plugin was about to end the process, as `what` says. It runs no code of the plugin any more, so that this
+    /// had better not return; if it does, the process ends.
+    fn lost(&'static self, thread: LostThread<'_, Self::Turn>, what: &str) {
+        let _ = (thread, what);
+    }
+}
+
+/// A thread that runs no code of a plugin any more.
+pub struct LostThread<'a, T> {
+    /// The instance that it was in; of any instance of the library if it is not `is_spawned` and in no batch.
+    pub handle: u64,
+    /// Whether it was in a call, or is one of the instance's own threads.
+    pub is_spawned: bool,
+    /// The call that it was in, if that was one with messages or a lifecycle call.
+    pub call: Option<LostCall<'a, T>>,
+}
+
+/// A call whose thread runs no code of the plugin any more.
+pub struct LostCall<'a, T> {
+    /// As in [`CallSpec`], here and below.
+    pub turn: &'a mut T,
+    /// What handlers have sent.
+    pub outbox: &'a mut OutboxBuffer,
+    /// The short answers.
+    pub replies: &'a mut OutboxBuffer,
 }
 
 /// Host memory for what handlers send. Its envelopes hold the recipient in `sender` until they are published.
@@ -840,6 +865,7 @@ impl<H: Host> Served<H> {
             outside_send: outside_send::<H>,
             outside_ask: outside_ask::<H>,
             completion: completion::<H>,
+            lost: lost::<H>,
         });
     }
 
@@ -1131,4 +1157,25 @@ unsafe extern "C" fn completion<H: Host>(
     };
     // SAFETY: the plugin passes its link's host.
     quiet(0, || u32::from(unsafe { host_of::<H>(host).completion(handle, &mut give) }))
+}
+
+unsafe extern "C" fn lost<H: Host>(
+    host: *const c_void,
+    turn: *mut c_void,
+    handle: u64,
+    is_in_call: u32,
+    text: Bytes,
+) {
+    quiet((), || {
+        // SAFETY: the plugin passes its link's host, its turn or null, and a text valid for the call.
+        let (host, text) = unsafe { (host_of::<H>(host), text.text()) };
+        // SAFETY: as above; nothing below this call on the stack runs again before the host returns.
+        let frame = (!turn.is_null()).then(|| unsafe { frame_of::<H>(turn) });
+        let call = frame.map(|frame| LostCall {
+            turn: &mut *frame.turn,
+            outbox: &mut *frame.outbox,
+            replies: &mut *frame.replies,
+        });
+        host.lost(LostThread { handle, is_spawned: is_in_call != 0, call }, text);
+    });
 }

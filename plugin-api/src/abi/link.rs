@@ -174,6 +174,14 @@ impl Link {
         unsafe { self.calls.fault()(self.host, self.handle, text.into()) }
     }
 
+    /// This thread was about to end the process: the host keeps it, and this returns only if it cannot.
+    pub(crate) fn lost(&self, turn: *mut c_void, is_in_call: bool, what: &str) {
+        // SAFETY: the turn is null or of the call that this thread is in; the text outlives the call.
+        unsafe {
+            self.calls.lost()(self.host, turn, self.handle, u32::from(is_in_call), what.into());
+        }
+    }
+
     pub(crate) fn respond(&self, turn: *mut c_void, request: u64, answer: RawBody) {
         // SAFETY: the turn is null or of the call that this thread is in; the answer's bytes outlive the call.
         unsafe { self.calls.respond()(self.host, turn, self.handle, request, answer) }

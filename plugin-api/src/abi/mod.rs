@@ -458,8 +458,10 @@ pub struct Module {
     pub holds: unsafe extern "C" fn(holds: *mut Holds),
     /// Gives back what can be given back without running any code of the subsystem: pthread keys, the panic hook, memory.
     /// The last call; only dlclose follows. No thread of the library's own runs any more, and every thread is detached.
-    #[sabi(last_prefix_field)]
     pub unload: unsafe extern "C" fn(),
+    /// How many bytes its heap holds; 0 where it has an allocator of its own. May be asked at any time before `unload`.
+    #[sabi(last_prefix_field)]
+    pub heap: unsafe extern "C" fn() -> u64,
 }
 
 /// What a library holds in the process; it can be unloaded when `threads` and `destructors` are 0.
@@ -604,9 +606,19 @@ pub struct HostCalls {
         error: *mut RawError,
     ) -> u32,
     /// Waits for the next outcomes and gives them to the sink. 0 when the generation has ended, else 1.
-    #[sabi(last_prefix_field)]
     pub completion:
         unsafe extern "C" fn(host: *const c_void, handle: u64, sink: CompletionSink) -> u32,
+    /// The calling thread was about to end the process, as `text` says, and runs no code of the plugin any more: it is the
+    /// host's to keep. `turn` is null outside of a call with one; `is_in_call` is 1 on threads of `ctx.spawn` and of the host,
+    /// 0 where `handle` is of any instance. Returns only if the process may end.
+    #[sabi(last_prefix_field)]
+    pub lost: unsafe extern "C" fn(
+        host: *const c_void,
+        turn: *mut c_void,
+        handle: u64,
+        is_in_call: u32,
+        text: Bytes,
+    ),
 }
 
 /// The most bytes that the lengths take with which encoded parameters begin.

@@ -57,6 +57,7 @@ pub const fn module<S: Export>() -> Module {
         detach: hooks::detach,
         holds: hooks::holds,
         unload: hooks::unload,
+        heap: hooks::heap_bytes,
     }
 }
 
@@ -108,6 +109,7 @@ unsafe extern "C" fn create<S: Export>(call: *const CreateCall, error: *mut RawE
     guard(error, || {
         // SAFETY: the host passes a call that is valid until this returns.
         let call = unsafe { &*call };
+        hooks::ends::created(call.link);
         // SAFETY: the texts of the call are valid as long.
         let (name, config, data) =
             unsafe { (call.name.text(), call.config.text(), call.data.text()) };

@@ -5,6 +5,7 @@
 //! What a build does is in its stamp.
 #![forbid(unsafe_code)]
 
+mod end;
 mod gate;
 mod leftovers;
 mod sequence;
@@ -12,6 +13,7 @@ mod shapes;
 mod stamp;
 mod state;
 
+use end::end;
 use gate::Gates;
 use leftovers::Threads;
 use mycelia_plugin::prelude::*;
@@ -50,6 +52,8 @@ enum Fault {
     None,
     Fail,
     Panic,
+    Abort,
+    Exit,
 }
 
 impl Fault {
@@ -58,6 +62,8 @@ impl Fault {
             Fault::None => Ok(()),
             Fault::Fail => Err(Error::failed(format!("`{place}` fails as it was told to"))),
             Fault::Panic => panic!("`{place}` panics as it was told to"),
+            Fault::Abort => end("abort"),
+            Fault::Exit => end("exit"),
         }
     }
 }
@@ -77,6 +83,7 @@ pub struct Faulty {
     answerer: Option<mpsc::Sender<Waiting>>,
     outside: Arc<Mutex<Tally>>,
     threads: Threads,
+    hoard: Vec<Vec<u8>>,
 }
 
 impl Subsystem for Faulty {
@@ -92,6 +99,8 @@ impl Subsystem for Faulty {
         // Ways to fail.
         on("fail/{code}", Self::fail),
         on("panic", Self::panic),
+        on("end/{how}", Self::end),
+        on("send_and_end/{count}", Self::send_and_end),
         on("send_and_panic/{count}", Self::send_and_panic),
         on("ask_and_panic/{count}", Self::ask_and_panic),
         on("thread/{fault}", Self::thread),
@@ -116,6 +125,8 @@ impl Subsystem for Faulty {
         on("timers/{count}", Self::timers),
         on("ticks", Self::ticks),
         // Bodies.
+        on("hoard/{bytes}", Self::hoard),
+        on("leak/{bytes}", Self::leak),
         on("length", Self::length),
         on("big/{length}", Self::big),
         on("send_big/{length}", Self::send_big),
@@ -150,6 +161,7 @@ impl Subsystem for Faulty {
             answerer: None,
             outside: Arc::default(),
             threads: Threads::default(),
+            hoard: Vec::new(),
         })
     }
 
@@ -245,6 +257,15 @@ impl Faulty {
         panic!("as it was told to");
     }
 
+    fn end(&mut self, how: Param<String>) -> Result<()> {
+        end(&how.0)
+    }
+
+    fn send_and_end(&mut self, ctx: &mut Context, count: Param<u64>, to: Raw) -> Result<()> {
+        self.send_all(ctx, count.0, text(&to)?);
+        end("abort")
+    }
+
     /// Sends so many and panics, before anybody could have seen them all.
     fn send_and_panic(&mut self, ctx: &mut Context, count: Param<u64>, to: Raw) -> Result<()> {
         self.send_all(ctx, count.0, text(&to)?);
@@ -258,7 +279,16 @@ impl Faulty {
 
     /// Starts a thread that goes wrong.
     fn thread(&mut self, ctx: &mut Context, fault: Param<String>) -> Result<()> {
-        let fault = if fault.0 == "panic" { Fault::Panic } else { Fault::Fail };
+        let fault = match &*fault.0 {
+            "panic" => Fault::Panic,
+            "abort" => Fault::Abort,
+            "exit" => Fault::Exit,
+            "stray" => {
+                std::thread::spawn(|| end("abort"));
+                Fault::None
+            }
+            _ => Fault::Fail,
+        };
         ctx.spawn("wrong", move |_, _| fault.happen("thread"))
     }
 
@@ -403,6 +433,18 @@ impl Faulty {
 
     fn ticks(&mut self) -> Result<u64> {
         Ok(self.kept.ticks)
+    }
+
+    /// Keeps so many bytes as long as the instance lives.
+    fn hoard(&mut self, bytes: Param<usize>) -> Result<()> {
+        self.hoard.push(vec![1; bytes.0]);
+        Ok(())
+    }
+
+    /// Keeps so many for good.
+    fn leak(&mut self, bytes: Param<usize>) -> Result<()> {
+        leftovers::leak(bytes.0);
+        Ok(())
     }
 
     fn length(&mut self, body: Raw) -> Result<u64> {

@@ -3,7 +3,7 @@
 //! The text is `good N`, where N is the build's number, and then any of the words that [`Word::parse`] takes.
 //! They hold for every instance whatever its config, so that two generations differ under one config.
 
-use crate::leftovers;
+use crate::{end::end, leftovers};
 use mycelia_plugin::{Error, Result};
 use std::{
     hint::black_box,
@@ -52,6 +52,7 @@ enum Word {
 enum Fault {
     Panic,
     Fail,
+    Abort,
     Hang,
     Slow(Duration),
 }
@@ -127,6 +128,7 @@ impl Word {
             ["panic", place] => Word::At(known(place)?, Fault::Panic),
             // A drop cannot tell an error.
             ["fail", place] if place != "drop" => Word::At(known(place)?, Fault::Fail),
+            ["abort", place] => Word::At(known(place)?, Fault::Abort),
             ["hang", place] => Word::At(known(place)?, Fault::Hang),
             ["slow", place, millis] => {
                 let time = Duration::from_millis(millis.parse().ok()?);
@@ -152,6 +154,7 @@ impl Fault {
             Fault::Fail => {
                 return Err(Error::failed(format!("`{place}` fails as this build was told to")));
             }
+            Fault::Abort => return end("abort"),
             Fault::Hang => hang(release),
             Fault::Slow(time) => thread::sleep(*time),
         }
@@ -180,6 +183,7 @@ mod tests {
             ("panic:drop", true),
             ("fail:save", true),
             ("fail:drop", false),
+            ("abort:save", true),
             ("hang:handle", false),
             ("slow:stop:20", true),
             ("slow:stop", false),

@@ -15,6 +15,8 @@ pub const ENOSYS: c_int = 38;
 /// `prctl`: the name of the calling thread, up to 16 bytes with the zero.
 pub const PR_GET_NAME: c_int = 16;
 
+const SIGKILL: c_int = 9;
+
 pub type Key = c_uint;
 /// Runs at the end of a thread, with a thread-local or the value of a key.
 pub type Destructor = unsafe extern "C" fn(*mut c_void);
@@ -34,6 +36,8 @@ unsafe extern "C" {
     pub fn pthread_setspecific(key: Key, value: *const c_void) -> c_int;
     /// What this name is bound to; to be compared, not called.
     pub fn pthread_create();
+    fn kill(process: c_int, signal: c_int) -> c_int;
+    fn getpid() -> c_int;
     fn dlsym(handle: *mut c_void, name: *const c_char) -> *mut c_void;
 }
 
@@ -44,8 +48,19 @@ pub struct Hidden {
 }
 
 pub static PTHREAD_CREATE: Hidden = Hidden::new(c"pthread_create");
+pub static ABORT: Hidden = Hidden::new(c"abort");
+pub static EXIT: Hidden = Hidden::new(c"exit");
+pub static UNDERSCORE_EXIT: Hidden = Hidden::new(c"_exit");
 pub static PTHREAD_KEY_DELETE: Hidden = Hidden::new(c"pthread_key_delete");
 pub static CXA_THREAD_ATEXIT_IMPL: Hidden = Hidden::new(c"__cxa_thread_atexit_impl");
+
+/// Ends the process where even `abort` is not found.
+pub fn raise_abort() -> ! {
+    loop {
+        // SAFETY: the process is to end here, and this ends it.
+        unsafe { kill(getpid(), SIGKILL) };
+    }
+}
 
 impl Hidden {
     const fn new(name: &'static CStr) -> Self {

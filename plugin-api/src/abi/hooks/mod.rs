@@ -3,12 +3,14 @@
 //! A Rust library has its own copy of std, which makes pthread keys that it never deletes, and leaves destructors of
 //! thread-locals on the threads of the host. The export macro therefore defines hidden symbols in the library, to which
 //! its std and all else that is linked into it binds: they lead here, and from here to libc.
+//! Two more hooks keep it from ending the process.
 //! Until the host attaches the library they only pass through, as they do for good in a test that links a plugin.
 //!
 //! What is noted lies in libc's heap, so that no hook enters the library's allocator, and freeing that frees nothing of ours.
 //! Threads that libc starts by itself (C11's `thrd_create`, timers that notify by a thread) are not seen.
 
 mod destructors;
+pub(super) mod ends;
 pub mod heap;
 mod keys;
 mod libc;
@@ -17,6 +19,7 @@ mod panic;
 mod threads;
 
 pub use destructors::__cxa_thread_atexit_impl;
+pub use ends::{_exit, abort, exit};
 pub use keys::{pthread_key_create, pthread_key_delete};
 pub use threads::pthread_create;
 
@@ -49,6 +52,7 @@ pub fn are_bound() -> bool {
 
 pub(super) unsafe extern "C" fn attach() {
     ATTACHED.store(true, Relaxed);
+    ends::attach();
     heap::HEAP.attach();
     panic::install();
 }
@@ -63,6 +67,10 @@ pub(super) unsafe extern "C" fn detach() {
 pub(super) unsafe extern "C" fn holds(holds: *mut Holds) {
     // SAFETY: the host passes room for the answer.
     unsafe { holds.write(held()) };
+}
+
+pub(super) unsafe extern "C" fn heap_bytes() -> u64 {
+    heap::HEAP.held().1
 }
 
 /// The heap comes last: dropping the panic hook still frees into it, and after it nothing of the library runs.

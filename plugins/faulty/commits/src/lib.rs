@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use mycelia_plugin::prelude::*;
-use std::{path::PathBuf, thread, time::Duration};
+use std::{path::PathBuf, process, thread, time::Duration};
 
 /// The subsystem. What the next commit does is decided by the messages of its batch.
 pub struct Committing {
@@ -17,6 +17,7 @@ enum Commit {
     Fails,
     Panics,
     Hangs,
+    Aborts,
 }
 
 impl Subsystem for Committing {
@@ -28,6 +29,8 @@ impl Subsystem for Committing {
         on("fail_commit", Self::fail_commit),
         on("panic_commit", Self::panic_commit),
         on("hang_commit", Self::hang_commit),
+        on("abort_commit", Self::abort_commit),
+        on("abort", Self::abort),
         on("panic", Self::panic),
         on("fail", Self::fail),
         on("hold/{gate}", Self::hold),
@@ -54,6 +57,7 @@ impl Subsystem for Committing {
             }
             Commit::Panics => panic!("the commit panics as it was told to"),
             Commit::Hangs => self.wait("commit_gate"),
+            Commit::Aborts => process::abort(),
         }
         Ok(())
     }
@@ -82,6 +86,15 @@ impl Committing {
     fn hang_commit(&mut self) -> Result<()> {
         self.next = Commit::Hangs;
         Ok(())
+    }
+
+    fn abort_commit(&mut self) -> Result<()> {
+        self.next = Commit::Aborts;
+        Ok(())
+    }
+
+    fn abort(&mut self) -> Result<()> {
+        process::abort();
     }
 
     fn panic(&mut self) -> Result<()> {
