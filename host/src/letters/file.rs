@@ -1,7 +1,8 @@
 //! The file of letters: records that are only ever appended, each with its length and a checksum.
 //!
-//! After a kill the last record may be torn: it is cut off at the next start. What is kept no longer still takes room,
-//! so a file that grows too long is written anew and put in place of the old one.
+//! After a kill the last record may be torn: it is cut off at the next start. One in the middle that its disk has spoilt is
+//! passed over. What is kept no longer still takes room, so a file that grows too long is written anew and put in place of
+//! the old one.
 
 use super::Letter;
 use serde::{Deserialize, Serialize};
@@ -142,7 +143,7 @@ fn checksum(content: &[u8]) -> [u8; CHECKSUM] {
     checksum
 }
 
-/// Reads records up to the first that is not whole, cuts the rest off, and answers how many bytes are left.
+/// Reads records up to the last that is whole, cuts the rest off, and answers how many bytes are left.
 fn read_all(mut file: &File, path: &Path, apply: &mut impl FnMut(Record<'_>)) -> io::Result<u64> {
     let length = file.metadata()?.len();
     let mut reader = BufReader::new(file);
@@ -153,11 +154,21 @@ fn read_all(mut file: &File, path: &Path, apply: &mut impl FnMut(Record<'_>)) ->
         return Err(io::Error::new(io::ErrorKind::InvalidData, text));
     }
     let mut good = if magic == MAGIC { MAGIC.len() as u64 } else { 0 };
-    if good > 0 {
-        while let Some((record, bytes)) = next(&mut reader, length - good)? {
-            apply(record);
-            good += bytes;
-        }
+    let (mut at, mut spoilt) = (good, 0_u64);
+    while good > 0
+        && let Some((record, bytes)) = next(&mut reader, length - at)?
+    {
+        at += bytes;
+        let Some(record) = record else { continue };
+        spoilt += at - good - bytes;
+        good = at;
+        apply(record);
+    }
+    if spoilt > 0 {
+        let path = path.display();
+        tracing::warn!(
+            "{spoilt} bytes within {path} are no whole dead letters, and are passed over"
+        );
     }
     if good < length {
         let (torn, path) = (length - good, path.display());
@@ -172,8 +183,9 @@ fn read_all(mut file: &File, path: &Path, apply: &mut impl FnMut(Record<'_>)) ->
     Ok(good)
 }
 
-/// The next record and its bytes, of which `left` are in the file; nothing if it is not whole.
-fn next(reader: &mut impl Read, left: u64) -> io::Result<Option<(Record<'static>, u64)>> {
+/// The next record, if it is as it was written, and how many of the `left` bytes of the file it takes; nothing if it takes
+/// more.
+fn next(reader: &mut impl Read, left: u64) -> io::Result<Option<(Option<Record<'static>>, u64)>> {
     if left < HEAD as u64 {
         return Ok(None);
     }
@@ -187,5 +199,5 @@ fn next(reader: &mut impl Read, left: u64) -> io::Result<Option<(Record<'static>
     let mut content = vec![0; size as usize];
     reader.read_exact(&mut content)?;
     let record = (checksum(&content) == sum).then(|| postcard::from_bytes(&content).ok()).flatten();
-    Ok(record.map(|record| (record, HEAD as u64 + u64::from(size))))
+    Ok(Some((record, HEAD as u64 + u64::from(size))))
 }

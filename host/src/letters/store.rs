@@ -421,23 +421,37 @@ mod tests {
     }
 
     #[test]
-    fn a_flipped_byte_ends_what_is_read() {
+    fn a_flipped_byte_of_a_letter_loses_that_letter_alone() {
         let folder = TempDir::new().unwrap();
         let file = folder.path().join("letters");
         let before = opened(10, 1 << 20, &file);
         (1..=3).for_each(|number| add(before, number, 30));
         before.close();
         let whole = fs::read(&file).unwrap();
-        for at in super::super::file::MAGIC.len()..whole.len() {
+        let magic = super::super::file::MAGIC.len();
+        // Where lengths and checksums lie: a length that is wrong may hide what follows.
+        let mut heads = Vec::new();
+        let mut next = magic;
+        while let Some(size) = whole.get(next..next + 4) {
+            heads.push(next..next + 12);
+            next += 12 + u32::from_le_bytes(size.try_into().unwrap()) as usize;
+        }
+        assert!(heads.len() >= 3 && next == whole.len());
+        let mut lost = 0;
+        for at in magic..whole.len() {
             let mut flipped = whole.clone();
             flipped[at] ^= 0x10;
             fs::write(&file, &flipped).unwrap();
             let after = opened(10, 1 << 20, &file);
             let found = after.find(&Filter::default());
-            assert!(found.len() < 3, "byte {at}");
+            let is_head = heads.iter().any(|head| head.contains(&at));
+            // Not every record is a letter.
+            assert!(is_head || found.len() >= 2, "byte {at}");
+            lost += usize::from(found.len() == 2);
             assert!(found.iter().all(|letter| before.find(&id(letter.id)) == [letter.clone()]));
             after.close();
         }
+        assert!(lost > 90, "a flip in one of three bodies of 30 bytes loses it, {lost} times");
     }
 
     #[test]
