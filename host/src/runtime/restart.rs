@@ -33,6 +33,7 @@ impl Caretaker {
         slot.info().phase = Phase::Restarting;
         slot.note_error(text);
         tracing::error!(subsystem = slot.name, "the subsystem failed with {text}");
+        self.runtime.announce("fault", slot, text);
         if !self.restart_on_probation(slot) {
             self.replace(slot, None);
         }
@@ -67,6 +68,7 @@ impl Caretaker {
         }
         let (restarts, lost) = (slot.info().restarts, lost(state));
         tracing::warn!(subsystem = slot.name, restarts, "restarted; {lost}");
+        self.runtime.announce("restart", slot, lost);
         Ok(())
     }
 
@@ -175,6 +177,7 @@ impl Caretaker {
         });
         removed.unwrap_or_else(|never| match never {});
         self.runtime.retire(slot);
+        self.runtime.announce("stopped", slot, &why.text);
     }
 }
 

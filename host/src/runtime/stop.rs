@@ -25,6 +25,9 @@ impl Runtime {
                 thread::Builder::new().name(name).spawn(move || self.work(number as u16))
             })
             .collect::<Result<_, _>>()?;
+        let kernel = thread::Builder::new()
+            .name("mycelia-kernel".into())
+            .spawn(move || self.serve_kernel())?;
         let mut caretaker = Caretaker::new(self);
         let started = self.start_all(&mut caretaker);
         if started.is_ok() {
@@ -36,6 +39,8 @@ impl Runtime {
         self.end(&mut caretaker);
         self.finished.store(true, Ordering::Release);
         self.workers.wake_all();
+        self.kernel_desk.ring(false);
+        kernel.join().expect("the kernel answers with an error whatever it is asked");
         self.wait_until(Instant::now() + self.drain_timeout, || {
             workers.iter().all(JoinHandle::is_finished)
         });
@@ -49,7 +54,8 @@ impl Runtime {
         started
     }
 
-    /// Starts every subsystem for a host that is driven by [`Runtime::work_once`] alone, as in measurements.
+    /// Starts every subsystem for a host that is driven by [`Runtime::work_once`] alone, as in measurements. Nobody answers
+    /// for the kernel there.
     ///
     /// # Errors
     /// If a required subsystem does not start.
