@@ -153,7 +153,9 @@ pub enum PatternErrorKind {
     #[error("a pattern is relative to its subsystem; drop everything up to `://`")]
     Absolute,
     /// What is listened to does not begin with a subsystem's name.
-    #[error("an event is listened to under the name of who publishes it: `orders://created/{{id}}`")]
+    #[error(
+        "an event is listened to under the name of who publishes it: `orders://created/{{id}}`"
+    )]
     NoPublisher,
     /// A leading, doubled or trailing slash.
     #[error("a segment is empty; remove the extra `/`")]

@@ -2,7 +2,10 @@
 
 use crate::{
     Result,
-    abi::{PathKind, call::{Kept, Turn}},
+    abi::{
+        PathKind,
+        call::{Kept, Turn},
+    },
     paths::Paths,
 };
 use serde::{Deserialize, Serialize};

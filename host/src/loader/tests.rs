@@ -559,6 +559,8 @@ fn a_table_is_safe_for_a_terminal() {
             route("add/{name}", Some("write"), "to count"),
             route("r", None, "every 10s, by its own timer"),
         ],
+        events: vec![route("counted/{name}", Some("read"), "to follow it")],
+        listens: vec!["orders://placed\u{7}/{id}".into()],
         needs: vec![InspectionNeed {
             scope: "kv:write".into(),
             reason: "to keep the totals".into(),
@@ -574,6 +576,10 @@ fn a_table_is_safe_for_a_terminal() {
 routes
   add/{name}  write  to count
   r           -      every 10s, by its own timer
+events
+  counted/{name}  read  to follow it
+listens to
+  orders://placed\u{fffd}/{id}
 needs
   kv:write  to keep the totals
 ";

@@ -178,16 +178,23 @@ impl Runtime {
         request: u64,
     ) -> Result<Option<Vec<u8>>> {
         let slot = self.named(name);
-        let slot = slot.ok_or_else(|| no_subsystem(name, self.subsystems().map(|one| &*one.name)))?;
+        let slot =
+            slot.ok_or_else(|| no_subsystem(name, self.subsystems().map(|one| &*one.name)))?;
         let orders = &self.kernel_desk.orders;
         if orders.fetch_add(1, Ordering::Relaxed) >= ORDERS {
             orders.fetch_sub(1, Ordering::Relaxed);
-            let text = format!("{ORDERS} reloads, restarts and stops wait already; ask again later");
+            let text =
+                format!("{ORDERS} reloads, restarts and stops wait already; ask again later");
             return Err(Error::new(ErrorCode::Busy, text).handled(Handled::No));
         }
         let own = (slot.id == from).then(|| json(&ordered(slot))).transpose()?;
         let request = if own.is_some() { 0 } else { request };
-        tracing::info!(subsystem = slot.name, "`{}` asks for its {}", self.slot(from).name, order.word());
+        tracing::info!(
+            subsystem = slot.name,
+            "`{}` asks for its {}",
+            self.slot(from).name,
+            order.word()
+        );
         let done = Box::new(move |done: Result<Vec<u8>>| {
             self.kernel_desk.orders.fetch_sub(1, Ordering::Relaxed);
             self.answer(request, done);
@@ -239,7 +246,12 @@ impl Runtime {
 
 impl Caretaker {
     /// Does what was ordered; `from` is who did.
-    pub fn obey(&mut self, slot: &'static Slot, from: SubsystemId, order: Order) -> Result<Vec<u8>> {
+    pub fn obey(
+        &mut self,
+        slot: &'static Slot,
+        from: SubsystemId,
+        order: Order,
+    ) -> Result<Vec<u8>> {
         let by = &self.runtime.slot(from).name;
         match order {
             Order::Reload => return json(&self.reload_asked(slot)?),
@@ -253,7 +265,8 @@ impl Caretaker {
     fn restart_asked(&mut self, slot: &'static Slot, by: &str) -> Result<()> {
         self.check_serving()?;
         let build = slot.info().build.clone().ok_or_else(|| {
-            let text = format!("`{}` has never been loaded; mend its plugin, then reload it", slot.name);
+            let text =
+                format!("`{}` has never been loaded; mend its plugin, then reload it", slot.name);
             Error::not_found(text).handled(Handled::No)
         })?;
         self.hold_for_reload(slot)?;

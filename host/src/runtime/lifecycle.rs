@@ -109,13 +109,7 @@ impl Lifecycle {
     }
 
     /// Asks for something to be done to a subsystem.
-    pub(super) fn order(
-        &self,
-        id: SubsystemId,
-        from: SubsystemId,
-        order: Order,
-        done: OrderDone,
-    ) {
+    pub(super) fn order(&self, id: SubsystemId, from: SubsystemId, order: Order, done: OrderDone) {
         self.ask(Job::Order { id, from, order, done });
     }
 

@@ -3,8 +3,8 @@
 use super::{
     Runtime, Slot,
     generation::{Build, Generation, Instance, served},
-    lifecycle::Caretaker,
     kernel,
+    lifecycle::Caretaker,
     scopes::{check_listeners, check_scopes},
     slot::grants,
 };

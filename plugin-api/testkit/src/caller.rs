@@ -51,9 +51,7 @@ impl<'k, S: Export> Caller<'k, S> {
         let publisher = path.split_once("://").and_then(|(name, _)| table.id(name));
         let wanted = table.route(resolved.subsystem, resolved.route).map_or(0, |route| route.body);
         let encoded = encoded.fit(wanted);
-        table
-            .check_body(resolved.subsystem, resolved.route, encoded.schema)
-            .map_err(refusal)?;
+        table.check_body(resolved.subsystem, resolved.route, encoded.schema).map_err(refusal)?;
         let message = addressed(publisher.unwrap_or(self.id), &resolved, encoded, path);
         drop(state);
         self.deliver(message)

@@ -38,8 +38,7 @@ impl Directory {
         let subject = edit
             .subsystem(name, grants, routes)
             .map_err(|error| Error::invalid(error.to_string()))?;
-        let mut directory =
-            Directory { table: edit.finish(), subject, others: BTreeMap::new() };
+        let mut directory = Directory { table: edit.finish(), subject, others: BTreeMap::new() };
         for pattern in listened.iter().filter(|pattern| pattern.publisher() != Some(name)) {
             directory.publisher(pattern)?;
         }

@@ -438,9 +438,10 @@ impl State {
 
     /// What is open or was not looked at, for a test that should have.
     pub fn complaints(&self) -> Vec<String> {
-        let outgoing = self.outgoing.iter().map(|out| {
-            format!("it {} `{}`, which the test did not expect", out.deed(), out.path)
-        });
+        let outgoing = self
+            .outgoing
+            .iter()
+            .map(|out| format!("it {} `{}`, which the test did not expect", out.deed(), out.path));
         let failures = self.failures.iter().map(|Failure { path, error }| {
             format!("`{path}` failed where nobody waits for an answer, with {error}; see `expect_failure`")
         });

@@ -130,7 +130,10 @@ fn what_is_listened_to_is_heard() {
     let heard = kit.ask::<Vec<String>>("heard", &()).unwrap();
     assert_eq!(heard, ["3 nails from stock", "kv: a panic"]);
     assert!(kit.event("stock://gone/nails", &0u32).is_err(), "the test sees how it fails");
-    assert_eq!(kit.event("stock://gone/nails", &"x".to_owned()).unwrap_err().code, ErrorCode::Invalid);
+    assert_eq!(
+        kit.event("stock://gone/nails", &"x".to_owned()).unwrap_err().code,
+        ErrorCode::Invalid
+    );
     for path in ["stock://come/nails", "other://gone/nails", "gone"] {
         assert!(kit.event(path, &3u32).is_err(), "{path}");
     }
@@ -161,6 +164,7 @@ fn what_nobody_looked_at_is_a_complaint() {
 #[test]
 fn what_is_declared_is_listened_to() {
     let manifest = mycelia_plugin::abi::manifest::Manifest::of::<Orders>(super::manifest::ABOUT);
-    let listened = manifest.routes.iter().filter(|route| route.kind == mycelia_plugin::Kind::OnEvent);
+    let listened =
+        manifest.routes.iter().filter(|route| route.kind == mycelia_plugin::Kind::OnEvent);
     assert_eq!(listened.map(|route| Pattern::parse_listened(&route.pattern).unwrap()).count(), 3);
 }
