@@ -525,7 +525,7 @@ fn inspect_tells_what_a_library_says() {
         format!(
             r#"{{"name":"mycelia-echo","version":"{version}","abi":"1.0","hash":"{hash}",{}{}}}"#,
             r#""routes":[{"pattern":"","scope":null},{"pattern":"{*path}","scope":null}],"#,
-            r#""needs":[],"state_schema":0,"panic":"unwind""#
+            r#""events":[],"listens":[],"needs":[],"state_schema":0,"panic":"unwind""#
         )
     );
     assert_eq!(
