@@ -174,6 +174,8 @@ fn an_event_that_could_not_be_handled_is_a_letter_for_its_listener() {
     host.block("one", "gate");
     host.tally("teller://publish/3", "told");
     let stopped = host.ask_within("kernel://subsystem/one/stop", "", None);
+    let one = host.runtime.named("one").unwrap();
+    eventually("the stop waits for the handler", || one.queue.is_wanted());
     host.open("one", "gate");
     stopped.recv_timeout(crate::support::PATIENCE).unwrap().unwrap();
     assert_eq!(host.phase("one"), Phase::Stopped);
