@@ -86,6 +86,8 @@ pub struct Runtime {
     attendant: attend::Attendant,
     errands: retire::Errands,
     kernel_desk: kernel::Desk,
+    /// The number of the kernel's slot, at hand for whoever wakes a subsystem.
+    kernel_id: SubsystemId,
     /// Tries libraries before they are loaded; none where the program for it is not there.
     prober: Option<Prober>,
     watch: Mutex<Option<Watch>>,
@@ -142,6 +144,7 @@ impl Runtime {
             attendant: attend::Attendant::default(),
             errands: retire::Errands::default(),
             kernel_desk: kernel::Desk::default(),
+            kernel_id: kernel,
             prober,
             watch: Mutex::default(),
             retained: Mutex::default(),
@@ -199,7 +202,7 @@ impl Runtime {
 
     #[cold]
     fn enlist(&self, id: SubsystemId) {
-        if id == self.kernel().id {
+        if id == self.kernel_id {
             return self.kernel_desk.ring(true);
         }
         self.ready.push(id).expect("the run state lists a subsystem once");
