@@ -156,6 +156,8 @@ fn one_that_orders_for_itself_is_answered_first() {
             });
             assert!(host.status_of("boss").generation >= generation);
             assert_eq!(host.status_of("boss").restarts, 0, "no thread of it failed");
+            let last = host.status_of("boss").last_error;
+            assert_eq!(last, None, "no thread of it waited for its own end");
         }
     }
     host.ask("boss://order", "\"kernel://subsystem/boss/stop\"").unwrap();
