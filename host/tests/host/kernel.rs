@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 /// `boss` may do everything, `reader` may look, and `stranger` nothing.
 const SUBSYSTEMS: &str = r#"
     "teller": (plugin: "mycelia_faulty", restart: (max: 1, within: "1h")),
-    "boss": (plugin: "mycelia_faulty_listener", grants: ["kernel:read", "kernel:control"]),
+    "boss": (plugin: "mycelia_faulty_listener", handler_limit: "1s", grants: ["kernel:read", "kernel:control"]),
     "reader": (plugin: "mycelia_faulty_listener", grants: ["kernel:read"]),
     "stranger": (plugin: "mycelia_faulty_listener"),
 "#;
