@@ -75,6 +75,9 @@ pub struct SubsystemStatus {
     pub ledger: LedgerStatus,
     /// Where its own requests went.
     pub requests: RequestsStatus,
+    /// How many events it has published.
+    #[serde(default)]
+    pub published: u64,
     /// How often it was restarted after a fault.
     pub restarts: u64,
     /// How often a handler ran past `handler_limit`, so that its message was given up.
@@ -91,6 +94,63 @@ pub struct SubsystemStatus {
     pub reloads: ReloadsStatus,
     /// The last thing that went wrong.
     pub last_error: Option<String>,
+}
+
+/// What `kernel://query/statistics` answers: of every subsystem, and of the kernel itself, by name.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Statistics {
+    /// Where its messages went.
+    pub ledger: LedgerStatus,
+    /// Where its own requests went.
+    pub requests: RequestsStatus,
+    /// How many events it has published.
+    pub published: u64,
+}
+
+/// What `kernel://query/subsystems` answers: one for each, in the order of the config.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubsystemSummary {
+    /// As the config names it.
+    pub name: String,
+    /// Where it is in its life.
+    pub phase: Phase,
+    /// The plugin's name.
+    pub plugin: String,
+    /// The plugin's version.
+    pub version: String,
+    /// Counts the loaded builds, from 1.
+    pub generation: u32,
+}
+
+/// What `kernel://query/health` answers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// Whether every required subsystem runs and the host does not stop.
+    pub ready: bool,
+    /// The subsystems that do not run, required or not.
+    pub down: Vec<String>,
+}
+
+/// A row of what `kernel://query/routes` answers: by subsystem, what it serves at this moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteStatus {
+    /// As the plugin declares it.
+    pub pattern: String,
+    /// `anyone` sends to it, the `host` alone does, it is an `event`, or it is a `listener` of one.
+    pub reach: String,
+    /// The scope that it requires of others, by its full name.
+    pub scope: Option<String>,
+}
+
+/// What `kernel://subsystem/{name}/{restart,stop}` answers, and what anybody is answered who reloads itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ordered {
+    /// Whom it was about.
+    pub subsystem: String,
+    /// Where it is in its life by then.
+    pub phase: Phase,
+    /// The build that serves it.
+    pub generation: u32,
 }
 
 /// A queue.

@@ -3,7 +3,7 @@
 //! A segment is a literal, `{id}` for exactly one segment, or last `{*rest}` for the tail of one or more (`*` is the same, not captured).
 //! The empty pattern is the empty route, addressed by `name://`.
 
-use crate::path::{MAX_PARAMETERS, MAX_PATH, MAX_SEGMENTS, find_control, point};
+use crate::path::{MAX_PARAMETERS, MAX_PATH, MAX_SEGMENTS, check_name, find_control, point};
 
 /// A pattern whose form was checked, in parts.
 ///
@@ -48,9 +48,32 @@ impl Pattern {
         Ok(Self { text: text.into(), segments: parser.segments.into() })
     }
 
+    /// Checks and splits the pattern of an event that is listened to, which begins with the name of who publishes it:
+    /// `orders://created/{id}`. Its segments are those after `://`.
+    ///
+    /// # Errors
+    /// As for [`parse`](Self::parse), and where the name is missing or none.
+    pub fn parse_listened(text: &str) -> Result<Self, PatternError> {
+        let Some((publisher, rest)) = text.split_once("://") else {
+            return Err(PatternErrorKind::NoPublisher.at(0));
+        };
+        if publisher != "kernel" && check_name(publisher).is_err() {
+            return Err(PatternErrorKind::NoPublisher.at(0));
+        }
+        let start = text.len() - rest.len();
+        let parsed = Self::parse(rest)
+            .map_err(|PatternError { kind, at }| PatternError { kind, at: start + at })?;
+        Ok(Self { text: text.into(), ..parsed })
+    }
+
     /// The text as it was written.
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// Whose events are listened to; nobody's by a pattern that is relative to its subsystem.
+    pub fn publisher(&self) -> Option<&str> {
+        self.text.split_once("://").map(|(publisher, _)| publisher)
     }
 
     /// The names of what is captured, from the left; values are captured in the same order.
@@ -68,6 +91,11 @@ impl Pattern {
                 .iter()
                 .zip(&other.segments)
                 .all(|(one, another)| one.matches_like(another))
+    }
+
+    /// Whether both match exactly the same paths, and capture as much of them.
+    pub(crate) fn is_alike(&self, other: &Self) -> bool {
+        self.conflicts_with(other) && self.parameters().count() == other.parameters().count()
     }
 
     pub(crate) fn segments(&self) -> &[Segment] {
@@ -124,6 +152,11 @@ pub enum PatternErrorKind {
     /// The pattern names a subsystem.
     #[error("a pattern is relative to its subsystem; drop everything up to `://`")]
     Absolute,
+    /// What is listened to does not begin with a subsystem's name.
+    #[error(
+        "an event is listened to under the name of who publishes it: `orders://created/{{id}}`"
+    )]
+    NoPublisher,
     /// A leading, doubled or trailing slash.
     #[error("a segment is empty; remove the extra `/`")]
     EmptySegment,

@@ -45,6 +45,28 @@ pub enum Refusal {
         /// The pattern that matched.
         pattern: Box<str>,
     },
+    /// The path is an event's, which is listened to; answered as [`NoRoute`](Self::NoRoute) is.
+    #[error(
+        "`{subsystem}://{rest}` is an event, which nobody sends to; listen to it with `on_event(\"{subsystem}://{pattern}\", …)`"
+    )]
+    Event {
+        /// The subsystem's name.
+        subsystem: Box<str>,
+        /// The path after `://`.
+        rest: Box<str>,
+        /// The pattern that matched.
+        pattern: Box<str>,
+    },
+    /// The subsystem declares no such event; answered as [`NoRoute`](Self::NoRoute) is.
+    #[error(
+        "`{subsystem}` declares no event for `{rest}`; declare it in the route table: `event(\"…\")`"
+    )]
+    NoEvent {
+        /// The subsystem's name.
+        subsystem: Box<str>,
+        /// The path after `://`.
+        rest: Box<str>,
+    },
     /// The sender lacks the scope.
     #[error(
         "`{lacks}` lacks the scope `{scope}`; grant it in the config: {}grants: [\"{scope}\"]{}",
@@ -105,6 +127,18 @@ impl Refusal {
                 .collect(),
             total: patterns.count(),
         }
+    }
+
+    pub(crate) fn event(subsystem: &str, rest: &str, pattern: &str) -> Self {
+        Self::Event {
+            subsystem: subsystem.into(),
+            rest: excerpt(rest).into(),
+            pattern: excerpt(pattern).into(),
+        }
+    }
+
+    pub(crate) fn no_event(subsystem: &str, rest: &str) -> Self {
+        Self::NoEvent { subsystem: subsystem.into(), rest: excerpt(rest).into() }
     }
 
     pub(crate) fn host_only(subsystem: &str, rest: &str, pattern: &str) -> Self {

@@ -45,6 +45,32 @@ pub enum Reach {
     Anyone,
     /// Outcomes and timers, which the host delivers.
     HostOnly,
+    /// Nobody: it is an event, which its subsystem publishes and others listen to.
+    Event,
+    /// The events that its pattern, [as listened to](Pattern::parse_listened), names, which the host delivers.
+    Listener,
+}
+
+/// Who is to be told of an event.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub struct Listener {
+    /// Who listens.
+    pub subsystem: SubsystemId,
+    /// By which of its routes.
+    pub route: RouteId,
+    /// Whether it is told.
+    pub verdict: Verdict,
+}
+
+/// Whether a listener is told of an event, judged when the table was edited.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub enum Verdict {
+    /// It is.
+    Told,
+    /// It lacks the scope that the event requires.
+    Denied,
+    /// It takes another type of body than the event has.
+    OtherBody,
 }
 
 /// One snapshot: every name, route and grant at one version.
@@ -57,6 +83,8 @@ pub struct Table {
     subsystems: Vec<Arc<Subsystem>>,
     /// Of all that ever were.
     ids: Words,
+    /// By publisher and event.
+    listeners: Arc<HashMap<(SubsystemId, RouteId), Vec<Listener>, FixedState>>,
 }
 
 #[derive(Clone, Debug)]
@@ -96,7 +124,8 @@ impl Table {
             Subsystem { is_present: true, grants: Grants::all(), ..Subsystem::absent("operator") };
         let mut ids = Words::default();
         ids.insert(0, &operator.name, u32::from(SubsystemId::OPERATOR.0));
-        Self { version: Version::default(), subsystems: vec![Arc::new(operator)], ids }
+        let (version, listeners) = Default::default();
+        Self { version, subsystems: vec![Arc::new(operator)], ids, listeners }
     }
 
     /// Starts the next snapshot from this one.
@@ -190,14 +219,14 @@ impl Table {
         let (route, live) = subsystem
             .served(path.text(), path.rest_start(), &mut spans)
             .ok_or_else(|| subsystem.no_route(path.rest()))?;
-        if live.route.reach == Reach::HostOnly {
-            return Err(Refusal::host_only(
-                &subsystem.name,
-                path.rest(),
-                live.route.pattern.text(),
-            ));
+        let (name, pattern) = (&subsystem.name, live.route.pattern.text());
+        match live.route.reach {
+            Reach::Anyone => self.permit(sender, id, live)?,
+            Reach::Event => return Err(Refusal::event(name, path.rest(), pattern)),
+            Reach::HostOnly | Reach::Listener => {
+                return Err(Refusal::host_only(name, path.rest(), pattern));
+            }
         }
-        self.permit(sender, id, live)?;
         Ok(self.resolved(id, route, Params::new(path.text(), spans), live))
     }
 
@@ -234,7 +263,7 @@ impl Table {
         self.resolve(sender, &Path::parse(text)?)
     }
 
-    /// Finds a route of one's own for an outcome or a timer: every route is reached, and no scope is asked for.
+    /// Finds a route of one's own for an outcome or a timer: every route but events is reached, and no scope is asked for.
     ///
     /// `rest` is what would follow `://`.
     ///
@@ -251,7 +280,111 @@ impl Table {
         let mut spans = Spans::default();
         let (route, live) =
             subsystem.served(rest, 0, &mut spans).ok_or_else(|| subsystem.no_route(rest))?;
+        if live.route.reach == Reach::Event {
+            return Err(Refusal::event(&subsystem.name, rest, live.route.pattern.text()));
+        }
         Ok(self.resolved(owner, route, Params::new(rest, spans), live))
+    }
+
+    /// Finds an event of one's own, to publish it to its [`listeners`](Self::listeners).
+    ///
+    /// `rest` is what would follow `://`.
+    ///
+    /// # Errors
+    /// [`Refusal`], when `rest` is malformed, the owner declares no such event, or it was removed.
+    pub fn resolve_event<'p>(
+        &self,
+        owner: SubsystemId,
+        rest: &'p str,
+    ) -> Result<Resolved<'p>, Refusal> {
+        check_rest(rest)?;
+        let subsystem =
+            self.present(owner).ok_or_else(|| self.no_subsystem(&self.display_name(owner)))?;
+        let mut spans = Spans::default();
+        let (route, live) = subsystem
+            .served(rest, 0, &mut spans)
+            .filter(|(_, live)| live.route.reach == Reach::Event)
+            .ok_or_else(|| Refusal::no_event(&subsystem.name, rest))?;
+        Ok(self.resolved(owner, route, Params::new(rest, spans), live))
+    }
+
+    /// Finds the route by which a subsystem listens to an event, which is named by its whole path.
+    ///
+    /// # Errors
+    /// [`Refusal`], when the path is none or no event's, or the subsystem is not told of it.
+    pub fn resolve_listener<'p>(
+        &self,
+        listener: SubsystemId,
+        text: &'p str,
+    ) -> Result<Resolved<'p>, Refusal> {
+        let path = Path::parse(text)?;
+        let (publisher, subsystem) =
+            self.recipient(path.name()).ok_or_else(|| self.no_subsystem(path.subsystem()))?;
+        let mut spans = Spans::default();
+        let (event, live) = subsystem
+            .served(text, path.rest_start(), &mut spans)
+            .filter(|(_, live)| live.route.reach == Reach::Event)
+            .ok_or_else(|| Refusal::no_event(&subsystem.name, path.rest()))?;
+        self.permit(listener, publisher, live)?;
+        let is_it = |one: &&Listener| one.subsystem == listener && one.verdict == Verdict::Told;
+        let found = self.listeners(publisher, event).iter().find(is_it);
+        let found = found.ok_or_else(|| {
+            let pattern = live.route.pattern.text();
+            Refusal::event(&subsystem.name, path.rest(), pattern)
+        })?;
+        Ok(self.resolved(listener, found.route, Params::new(text, spans), live))
+    }
+
+    /// Who listens to an event of this subsystem, in the order of their ids.
+    pub fn listeners(&self, publisher: SubsystemId, event: RouteId) -> &[Listener] {
+        self.listeners.get(&(publisher, event)).map_or(&[], Vec::as_slice)
+    }
+
+    /// The event that a listener's pattern names: the one that matches the same paths and captures as much of them.
+    pub fn event(&self, listened: &Pattern) -> Option<(SubsystemId, RouteId)> {
+        let (publisher, event, _) = self.live_event(listened)?;
+        Some((publisher, event))
+    }
+
+    fn live_event(&self, listened: &Pattern) -> Option<(SubsystemId, RouteId, &Live)> {
+        let (publisher, subsystem) = self.recipient(Word::new(listened.publisher()?))?;
+        let is_it = |(_, live): &(RouteId, &Live)| {
+            live.route.reach == Reach::Event && listened.is_alike(&live.route.pattern)
+        };
+        let (event, live) = subsystem.lives().find(is_it)?;
+        Some((publisher, event, live))
+    }
+
+    /// Ties every listener to its event.
+    fn tie(&mut self) {
+        let mut listeners: HashMap<_, Vec<Listener>, FixedState> = HashMap::default();
+        for (id, subsystem) in (0..=u16::MAX).map(SubsystemId).zip(&self.subsystems) {
+            for (route, live) in subsystem.lives().filter(|(_, live)| is_listener(live)) {
+                let Some((publisher, event, declared)) = self.live_event(&live.route.pattern)
+                else {
+                    continue;
+                };
+                let verdict = self.hears(id, publisher, &live.route, declared);
+                let listener = Listener { subsystem: id, route, verdict };
+                listeners.entry((publisher, event)).or_default().push(listener);
+            }
+        }
+        self.listeners = Arc::new(listeners);
+    }
+
+    fn hears(
+        &self,
+        listener: SubsystemId,
+        publisher: SubsystemId,
+        takes: &Route,
+        event: &Live,
+    ) -> Verdict {
+        let (sent, wanted) = (event.route.body, takes.body);
+        match self.permit(listener, publisher, event) {
+            Err(_) => Verdict::Denied,
+            Ok(()) if sent != wanted && sent != 0 && wanted != 0 => Verdict::OtherBody,
+            Ok(()) => Verdict::Told,
+        }
     }
 
     /// Compares the schema of a sender's body with the one that a live route declares; 0 on either side fits all.
@@ -388,7 +521,24 @@ impl Subsystem {
             next.serve(route)?;
         }
         next.matcher = next.match_routes()?;
+        next.check_listeners()?;
         Ok(next)
+    }
+
+    /// An event comes by one route.
+    fn check_listeners(&self) -> Result<(), TableError> {
+        let mut seen: Vec<(RouteId, &Pattern)> = Vec::new();
+        for (id, live) in self.lives().filter(|(_, live)| is_listener(live)) {
+            let pattern = &live.route.pattern;
+            let is_same = |(_, other): &&(RouteId, &Pattern)| {
+                other.publisher() == pattern.publisher() && other.conflicts_with(pattern)
+            };
+            if let Some((other, _)) = seen.iter().find(is_same) {
+                return Err(self.conflict(Clash(*other, id)));
+            }
+            seen.push((id, pattern));
+        }
+        Ok(())
     }
 
     fn serve(&mut self, route: Route) -> Result<(), TableError> {
@@ -426,7 +576,8 @@ impl Subsystem {
     }
 
     fn match_routes(&self) -> Result<Matcher, TableError> {
-        let patterns = self.routes().map(|(id, route)| (id, &route.pattern));
+        let addressed = self.lives().filter(|(_, live)| !is_listener(live));
+        let patterns = addressed.map(|(id, live)| (id, &live.route.pattern));
         Matcher::build(patterns).map_err(|clash| self.conflict(clash))
     }
 
@@ -438,6 +589,10 @@ impl Subsystem {
             second: text(second),
         }
     }
+}
+
+fn is_listener(live: &Live) -> bool {
+    live.route.reach == Reach::Listener
 }
 
 /// Why an edit was refused: the config's mistake, or a plugin's.
@@ -539,14 +694,23 @@ impl Edit {
         }
     }
 
-    /// The table as edited so far, to look things up in; its version is still that of the snapshot it started from.
+    /// The table as edited so far, to look things up in; its version is still that of the snapshot it started from, and
+    /// so are the listeners.
     pub fn table(&self) -> &Table {
         &self.table
+    }
+
+    /// What [`finish`](Self::finish) would answer at this point, but of the version it started from.
+    pub fn preview(&self) -> Table {
+        let mut table = self.table.clone();
+        table.tie();
+        table
     }
 
     /// The snapshot, one version on.
     #[must_use = "a table that is not published changes nothing"]
     pub fn finish(mut self) -> Table {
+        self.table.tie();
         self.table.version = self.table.version.next();
         self.table
     }

@@ -4,6 +4,8 @@
 
 #[path = "routing/cache.rs"]
 mod cache;
+#[path = "routing/events.rs"]
+mod events;
 #[path = "routing/matching.rs"]
 mod matching;
 #[path = "routing/model.rs"]

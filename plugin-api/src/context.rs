@@ -3,7 +3,7 @@
 use crate::{
     Address, Error, ErrorCode, Handled, Payload, Responder, Result, Sender,
     abi::{
-        INLINE, RawBody,
+        INLINE, PathKind, RawBody,
         call::{Kept, Turn},
         flags,
     },
@@ -41,6 +41,7 @@ pub struct Context {
     replies: Paths,
     scratch: Vec<u8>,
     pub(crate) shared: Arc<Shared>,
+    events: Paths,
 }
 
 /// What outlives the single call: kept by the instance, its threads and its senders.
@@ -55,8 +56,9 @@ impl Context {
     pub(crate) fn new(turn: Turn, shared: Arc<Shared>) -> Self {
         Context {
             turn,
-            paths: Paths::new(false),
-            replies: Paths::new(true),
+            paths: Paths::new(PathKind::Whole),
+            replies: Paths::new(PathKind::Own),
+            events: Paths::new(PathKind::Event),
             scratch: Vec::new(),
             shared,
         }
@@ -91,6 +93,27 @@ impl Context {
             }
             _ => send_far(turn, paths, to, &P::SCHEMA, flags, short),
         }
+    }
+
+    /// Publishes an event, declared with [`crate::event`], to whoever listens: `ctx.publish("created/7", &order)`.
+    ///
+    /// It goes at once, behind what was sent before it, into the queue of each listener under that queue's policy. One that
+    /// rejects it, or blocks, is not waited for, and counts it as `rejected`; nobody listening is no error.
+    /// A deadline that this call inherited does not hold for it: what has happened stays true.
+    ///
+    /// # Errors
+    /// `no_route` if there is no such event, `invalid` where the body's schema differs from the event's, `no_memory`,
+    /// `too_large`. The body stays the caller's.
+    pub fn publish<P: Payload>(&mut self, path: impl AsRef<str>, body: P) -> Result<()> {
+        let Context { turn, events, scratch, .. } = self;
+        let (bytes, flags) = body.encoded(scratch)?;
+        let path = path.as_ref();
+        let kept = match events.find(path) {
+            Some(kept) if kept.is_current(turn) => kept,
+            _ => events.resolve(turn, path)?,
+        };
+        check_schema(&P::SCHEMA, kept.body())?;
+        turn.publish_event(kept, flags, bytes)
     }
 
     /// Begins a request; it is sent by [`Ask::reply_to`].

@@ -9,6 +9,7 @@ mod body;
 mod context;
 mod error;
 mod handler;
+mod kernel;
 mod message;
 mod paths;
 mod recipient;
@@ -23,10 +24,13 @@ pub use body::{Body, Edge, Payload, Pod, Raw, Reply};
 pub use context::{Ask, Context, Level};
 pub use error::{Error, ErrorCode, ErrorParts, Handled, Result};
 pub use handler::Handler;
+pub use kernel::KernelEvent;
 pub use message::{Caller, FromMessage, Message, Outcome, Param, ParamText};
 pub use recipient::{Address, Recipient, Site};
 pub use responder::Responder;
-pub use route::{Kind, Need, Route, Schema, check_pattern, every, need, on, on_reply};
+pub use route::{
+    Kind, Need, Route, Schema, check_pattern, event, every, need, on, on_event, on_reply,
+};
 pub use sender::{Answer, OutsideAsk, Pending, Sender};
 pub use subsystem::{Saved, State, Subsystem};
 pub use thread::Stop;
@@ -42,7 +46,7 @@ pub mod prelude {
     pub use crate::{
         Address, Body, Caller, Context, Edge, Error, ErrorCode, Handled, Level, Need, Outcome,
         Param, ParamText, Pod, Raw, Recipient, Responder, Result, Route, Saved, Sender, State,
-        Stop, Subsystem, Time, every, export_subsystem, need, on, on_reply, path,
+        Stop, Subsystem, Time, event, every, export_subsystem, need, on, on_event, on_reply, path,
     };
     pub use postcard_schema::Schema;
     pub use serde::{Deserialize, Serialize};

@@ -2,14 +2,17 @@
 
 use crate::{
     Result,
-    abi::call::{Kept, Turn},
+    abi::{
+        PathKind,
+        call::{Kept, Turn},
+    },
     recipient::Site,
 };
 
 /// What one instance keeps of paths that were given as text.
 pub(crate) struct Paths {
-    /// Whether they are paths within the subsystem, to its routes for outcomes.
-    own: bool,
+    /// What they are paths of.
+    kind: PathKind,
     /// By hash, one a place; made at the first text.
     places: Option<Box<[Place; PLACES]>>,
     /// By the number of the site; 0 is none.
@@ -33,9 +36,9 @@ struct Place {
 }
 
 impl Paths {
-    /// Of whole paths, or with `own` of those within the subsystem.
-    pub fn new(own: bool) -> Paths {
-        Paths { own, places: None, sites: Vec::new(), once: None }
+    /// None yet.
+    pub fn new(kind: PathKind) -> Paths {
+        Paths { kind, places: None, sites: Vec::new(), once: None }
     }
 
     /// What was kept of a path.
@@ -58,13 +61,13 @@ impl Paths {
         if place.path == path {
             let kept = place.kept.get_or_insert_with(Kept::unresolved);
             if !kept.is_current(turn) {
-                turn.resolve(path, self.own, kept)?;
+                turn.resolve(path, self.kind, kept)?;
             }
             return Ok(kept);
         }
         // Resolved apart, so that a path that is refused pushes nothing out.
         let once = self.once.take().unwrap_or_else(Kept::unresolved);
-        let resolved = turn.resolve(path, self.own, &once);
+        let resolved = turn.resolve(path, self.kind, &once);
         if resolved.is_err() || place.candidate != hash || path.len() > LONGEST {
             place.candidate = hash;
             let once = self.once.insert(once);
@@ -83,7 +86,7 @@ impl Paths {
         }
         let kept = &self.sites[number];
         if !kept.is_current(turn) {
-            turn.resolve(crate::Address::path(site), false, kept)?;
+            turn.resolve(crate::Address::path(site), PathKind::Whole, kept)?;
         }
         Ok(kept)
     }

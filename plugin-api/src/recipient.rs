@@ -2,7 +2,10 @@
 
 use crate::{
     Result,
-    abi::call::{Kept, Turn},
+    abi::{
+        PathKind,
+        call::{Kept, Turn},
+    },
     paths::Paths,
 };
 use serde::{Deserialize, Serialize};
@@ -176,7 +179,7 @@ impl Address for Recipient {
 
     fn resolved<'a>(&'a self, turn: &mut Turn, _: &'a mut Paths) -> Result<&'a Kept> {
         if !self.kept.is_current(turn) {
-            turn.resolve(&self.path, false, &self.kept)?;
+            turn.resolve(&self.path, PathKind::Whole, &self.kept)?;
         }
         Ok(&self.kept)
     }

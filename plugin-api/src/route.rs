@@ -1,9 +1,12 @@
 //! The constant route table of a subsystem.
 
 use crate::{
+    abi::shim::no_route,
+    body::schema_of,
     handler::{Call, Handler},
     time::parse_nanos,
 };
+use postcard_schema::Schema as HasSchema;
 
 /// One row of [`crate::Subsystem::ROUTES`]: a pattern, who may reach it, and the handler.
 ///
@@ -28,6 +31,10 @@ pub enum Kind {
     OnReply,
     /// A timer, with its period in nanoseconds; only the host reaches it.
     Every(u64),
+    /// An event, which the subsystem publishes; nobody sends to it, and those who listen with the scope are told.
+    Event,
+    /// Events of somebody else, or its own; only the host reaches it.
+    OnEvent,
 }
 
 /// The name and hash of a body's type; hash 0 is any body.
@@ -48,12 +55,30 @@ impl Schema {
 ///
 /// The pattern is relative to the subsystem: literal segments, `{id}` for one segment, `{*rest}` or `*` for a tail.
 pub const fn on<S, A, H: Handler<S, A>>(pattern: &'static str, handler: H) -> Route<S> {
-    row::<S, A, H>(pattern, Kind::On, &handler)
+    row::<S, A, H>(pattern, pattern, Kind::On, &handler)
 }
 
 /// A route for the outcomes of the subsystem's own requests; nobody else can address it.
 pub const fn on_reply<S, A, H: Handler<S, A>>(pattern: &'static str, handler: H) -> Route<S> {
-    row::<S, A, H>(pattern, Kind::OnReply, &handler)
+    row::<S, A, H>(pattern, pattern, Kind::OnReply, &handler)
+}
+
+/// Events that are listened to: `on_event("orders://created/{id}", Self::created)`.
+///
+/// The pattern is the one that the publisher declares with [`event`], behind the publisher's name; the parameters may have
+/// other names. The events of the kernel are `kernel://event/fault/{name}` and the like, with a [`crate::KernelEvent`].
+pub const fn on_event<S, A, H: Handler<S, A>>(pattern: &'static str, handler: H) -> Route<S> {
+    row::<S, A, H>(pattern, listened(pattern), Kind::OnEvent, &handler)
+}
+
+/// An event that the subsystem publishes by [`crate::Context::publish`]: `event("created/{id}").body::<Order>()`.
+///
+/// It is no route: nobody sends to it. Who listens needs its scope, if it has one.
+pub const fn event<S>(pattern: &'static str) -> Route<S> {
+    check_pattern(pattern);
+    check_text(pattern);
+    let (body, reply) = (Schema::ANY, Schema::ANY);
+    Route { pattern, kind: Kind::Event, scope: "", reason: "", body, reply, call: no_route::<S> }
 }
 
 /// A timer: `every("10s", "report", Self::report)`. It starts with the subsystem; one that falls behind fires once.
@@ -69,17 +94,23 @@ pub const fn every<S, A, H: Handler<S, A>>(
         Some(nanos) => nanos,
     };
     assert!(captures(pattern) == 0, "a timer's pattern has no parameters");
-    row::<S, A, H>(pattern, Kind::Every(nanos), &handler)
+    row::<S, A, H>(pattern, pattern, Kind::Every(nanos), &handler)
 }
 
-const fn row<S, A, H: Handler<S, A>>(pattern: &'static str, kind: Kind, _: &H) -> Route<S> {
+/// `within` is the pattern without a publisher's name.
+const fn row<S, A, H: Handler<S, A>>(
+    pattern: &'static str,
+    within: &'static str,
+    kind: Kind,
+    _: &H,
+) -> Route<S> {
     assert!(
         size_of::<H>() == 0,
         "a handler is a plain method, not a closure with captures or a function pointer"
     );
-    check_pattern(pattern);
+    check_pattern(within);
     assert!(
-        H::PARAMS <= captures(pattern),
+        H::PARAMS <= captures(within),
         "the handler takes more `Param`s than the pattern has parameters"
     );
     check_text(pattern);
@@ -89,10 +120,19 @@ const fn row<S, A, H: Handler<S, A>>(pattern: &'static str, kind: Kind, _: &H) -
 impl<S> Route<S> {
     /// Requires a scope of its sender. The short name here; its full name is `<subsystem>:<scope>`.
     pub const fn scope(self, scope: &'static str, reason: &'static str) -> Self {
-        assert!(matches!(self.kind, Kind::On), "only routes that others reach have a scope");
+        assert!(
+            matches!(self.kind, Kind::On | Kind::Event),
+            "only routes that others reach, and events, have a scope"
+        );
         check_scope(scope);
         check_text(reason);
         Route { scope, reason, ..self }
+    }
+
+    /// Says what an event carries, so that nobody listens who takes another type. A route's is that of its handler.
+    pub const fn body<T: HasSchema + ?Sized>(self) -> Self {
+        assert!(matches!(self.kind, Kind::Event), "the body of a route is what its handler takes");
+        Route { body: schema_of::<T>(), ..self }
     }
 }
 
@@ -138,6 +178,29 @@ pub const fn check_pattern(pattern: &str) {
     }
     assert!(segments <= MAX_SEGMENTS, "a pattern has at most 32 segments");
     assert!(captures(pattern) <= MAX_PARAMETERS, "a pattern has at most 8 parameters");
+}
+
+/// What follows the publisher's name in the pattern of an event that is listened to.
+const fn listened(pattern: &'static str) -> &'static str {
+    let bytes = pattern.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() && is_name(bytes[at]) {
+        at += 1;
+    }
+    let is_named = at > 0
+        && at + 2 < bytes.len()
+        && bytes[at] == b':'
+        && bytes[at + 1] == b'/'
+        && bytes[at + 2] == b'/';
+    assert!(
+        is_named,
+        "an event is listened to under the name of who publishes it: `orders://created/{{id}}`"
+    );
+    pattern.split_at(at + 3).1
+}
+
+const fn is_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.')
 }
 
 const fn segment_end(bytes: &[u8], start: usize) -> usize {
@@ -252,7 +315,7 @@ const fn check_scope(scope: &str) {
     let mut at = 0;
     while at < bytes.len() {
         assert!(
-            bytes[at].is_ascii_alphanumeric() || matches!(bytes[at], b'_' | b'-' | b'.'),
+            is_name(bytes[at]),
             "a scope's name has letters, digits, `_`, `-` and `.`; the subsystem's own name is put before it"
         );
         at += 1;

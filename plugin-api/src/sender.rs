@@ -94,6 +94,17 @@ impl Sender {
         self.0.link.outside_send(path.as_ref(), RawBody::new(bytes, flags, P::SCHEMA.hash))
     }
 
+    /// As [`crate::Context::publish`]; but at a full queue that blocks it waits as long as the queue's policy says, at each.
+    ///
+    /// # Errors
+    /// As for [`crate::Context::publish`], and `gone` once the generation has ended. The body stays the caller's.
+    pub fn publish<P: Payload>(&self, path: impl AsRef<str>, body: P) -> Result<()> {
+        let mut scratch = Vec::new();
+        let (bytes, flags) = body.encoded(&mut scratch)?;
+        let body = RawBody::new(bytes, flags | flags::EVENT, P::SCHEMA.hash);
+        self.0.link.outside_send(path.as_ref(), body)
+    }
+
     /// Begins a request; it is sent by `.await` or [`OutsideAsk::wait`].
     #[must_use = "the request is sent by `.await` or `wait`"]
     pub fn ask<A: AsRef<str>, P: Payload>(&self, path: A, body: P) -> OutsideAsk<'_, A, P> {

@@ -8,7 +8,7 @@ use mycelia::{
 use mycelia_plugin::{
     Error, Result,
     abi::{
-        Envelope, RawBlock, RawRecipient, flags,
+        Envelope, PathKind, RawBlock, RawRecipient, flags,
         host::{
             AnswerRef, AskSpec, BatchEnd, BodyRef, CallSpec, CreateSpec, Guest, Host, OutboxBuffer,
             ReportBuffer,
@@ -101,7 +101,7 @@ fn refused<T>() -> Result<T> {
 impl Host for Nobody {
     type Turn = ();
 
-    fn resolve(&self, (): &mut (), _: &str, _: bool, _: &mut Vec<u8>) -> Result<RawRecipient> {
+    fn resolve(&self, (): &mut (), _: &str, _: PathKind, _: &mut Vec<u8>) -> Result<RawRecipient> {
         refused()
     }
     fn reserve(&self, (): &mut (), _: usize) -> Result<RawBlock> {

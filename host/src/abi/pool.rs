@@ -2,7 +2,8 @@
 //!
 //! One mapping holds a region for each power of two from 64 bytes to 64 MiB, each region as long as the whole budget and
 //! backed by memory only where it was touched. So every block, small or large, is named by its distance from one base,
-//! and no envelope holds a pointer. The last eight bytes of a block name its owner, whose quota it counts against.
+//! and no envelope holds a pointer. The last eight bytes of a block name its owner, whose quota it counts against, and,
+//! where several envelopes share it, how many do.
 //! Each worker holds some small blocks in a [`Magazine`] of its own.
 
 use mycelia_kernel::ids::SubsystemId;
@@ -21,6 +22,8 @@ const SMALLEST: usize = BLOCK_UNIT;
 const CLASSES: usize = 21;
 /// What a block keeps for its owner's number.
 const TRAILER: usize = 8;
+/// One envelope of those that share a block, as it is counted above its owner's number; nobody has a number that large.
+const HOLDER: u64 = 1 << 32;
 /// The most bytes that the content of a message takes.
 pub const MAX_CONTENT: usize = (SMALLEST << (CLASSES - 1)) - TRAILER;
 /// Block numbers are 32 bits of 64-byte units, so a region is at most this long.
@@ -242,19 +245,36 @@ impl Pool {
     #[inline]
     fn signed(&self, owner: SubsystemId, class: usize, index: u32) -> Block {
         let block = self.block(class, index);
-        // SAFETY: the trailer lies within the block, which is ours until it is freed.
-        unsafe { self.trailer(block, class).write(u64::from(owner.0)) };
+        self.trailer(block, class).store(u64::from(owner.0), Ordering::Relaxed);
         block
     }
 
-    /// The class of a lent block, its place there, and its owner.
+    /// The class of a lent block, its place there, and its owner; the number of a shared one is nobody's.
     #[inline]
     fn lent(&self, block: Block) -> (usize, u32, usize) {
         let offset = block.0 as usize * BLOCK_UNIT;
         let class = offset / self.region;
-        // SAFETY: the trailer was written when the block was lent.
-        let owner = unsafe { self.trailer(block, class).read() } as usize;
+        let owner = self.trailer(block, class).load(Ordering::Relaxed) as usize;
         (class, ((offset % self.region) / (SMALLEST << class)) as u32, owner)
+    }
+
+    /// Lets so many copies of an envelope share its block, which the last of them that ends frees: until then it counts once
+    /// against its owner. To be called before there are copies.
+    pub fn share(&self, envelope: &Envelope, holders: usize) {
+        let Some(block) = envelope.block().filter(|_| holders > 1).map(Block) else { return };
+        let (class, ..) = self.lent(block);
+        // Relaxed: the queues that the copies go by bring this along.
+        self.trailer(block, class).fetch_add(holders as u64 * HOLDER, Ordering::Relaxed);
+    }
+
+    /// One holder less of a shared block.
+    #[cold]
+    fn free_shared(&self, block: Block, class: usize) {
+        // AcqRel: whoever frees the block does so behind all that have read it.
+        let before = self.trailer(block, class).fetch_sub(HOLDER, Ordering::AcqRel);
+        if before / HOLDER == 1 {
+            self.free(block);
+        }
     }
 
     /// The memory of a block.
@@ -265,12 +285,13 @@ impl Pool {
     /// Takes a block back. To be called once, by whoever ends the message that holds it.
     pub fn free(&self, block: Block) {
         let (class, index, owner) = self.lent(block);
+        let Some(account) = self.owners.get(owner) else { return self.free_shared(block, class) };
         let size = SMALLEST << class;
         if size >= RETURNED {
             // SAFETY: the block is ours; its contents are not needed any more.
             unsafe { libc::madvise(self.memory(block).cast(), size, libc::MADV_DONTNEED) };
         }
-        give(&self.owners[owner].used, size as u64);
+        give(&account.used, size as u64);
         give(&self.reserved, size as u64);
         self.class(class).free.push(index);
     }
@@ -290,6 +311,10 @@ impl Pool {
                 continue;
             };
             if of != owner {
+                if of >= self.owners.len() {
+                    self.free_shared(block, class);
+                    continue;
+                }
                 give(&self.owners[owner].used, bytes);
                 (owner, bytes) = (of, 0);
             }
@@ -389,8 +414,11 @@ impl Pool {
         Block(((class * self.region + index as usize * (SMALLEST << class)) / BLOCK_UNIT) as u32)
     }
 
-    fn trailer(&self, block: Block, class: usize) -> *mut u64 {
-        self.memory(block).wrapping_add((SMALLEST << class) - TRAILER).cast()
+    #[inline]
+    fn trailer(&self, block: Block, class: usize) -> &AtomicU64 {
+        let place = self.memory(block).wrapping_add((SMALLEST << class) - TRAILER);
+        // SAFETY: it lies within the mapping, at a multiple of eight bytes, and is only ever used atomically.
+        unsafe { AtomicU64::from_ptr(place.cast()) }
     }
 
     /// The bytes of a block, for tests.
@@ -510,6 +538,53 @@ mod tests {
         let mut message = Envelope::EMPTY;
         message.set_block(block.0);
         message
+    }
+
+    #[test]
+    fn a_shared_block_is_freed_by_its_last_holder() {
+        for budget in [SPARE, SPARE / 2] {
+            let pool = pool(budget, budget);
+            let mut magazine = Magazine::new();
+            for (length, holders) in [(100, 1), (100, 2), (1 << 20, 3)] {
+                let mut message = Envelope::EMPTY;
+                pool.fill(&mut message, OWNER, &[], &vec![7; length]).unwrap();
+                let used = pool.used_by(OWNER);
+                pool.share(&message, holders);
+                for left in (0..holders).rev() {
+                    assert_eq!(pool.used_by(OWNER), used, "it counts once");
+                    assert_eq!(pool.content(&message), vec![7; length]);
+                    match left % 2 {
+                        0 => pool.release(&message),
+                        _ => pool.release_by(&mut magazine, [&message]),
+                    }
+                }
+                assert_eq!((pool.used(), pool.used_by(OWNER)), (0, 0), "{length} {holders}");
+            }
+            let mut inline = Envelope::EMPTY;
+            pool.fill(&mut inline, OWNER, &[], b"x").unwrap();
+            pool.share(&inline, 5);
+            pool.release(&inline);
+        }
+    }
+
+    #[test]
+    fn holders_on_many_threads_free_a_block_once() {
+        let pool = pool(SPARE, SPARE);
+        for _ in 0..200 {
+            let mut message = Envelope::EMPTY;
+            pool.fill(&mut message, OWNER, &[], &[7; 100]).unwrap();
+            pool.share(&message, 4);
+            std::thread::scope(|scope| {
+                for holder in 0..4 {
+                    let (pool, message) = (&pool, &message);
+                    scope.spawn(move || match holder % 2 {
+                        0 => pool.release(message),
+                        _ => pool.release_by(&mut Magazine::new(), [message]),
+                    });
+                }
+            });
+            assert_eq!((pool.used(), pool.used_by(OWNER)), (0, 0));
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod new;
 mod output;
 mod reach;
 mod reload;
+mod restart;
 mod status;
 mod stop;
 mod why;
@@ -101,7 +102,9 @@ enum Command {
     DeadLetters(letters::DeadLetters),
     /// Put the new build of a plugin in place of the one that serves.
     Reload(reload::Reload),
-    /// Stop a running host: its queues drain first.
+    /// Put a fresh instance of a subsystem in place of the one that serves, or of none.
+    Restart(restart::Restart),
+    /// Stop a running host, whose queues drain first, or one of its subsystems.
     Stop(stop::Stop),
     /// Print a completion script for a shell.
     Completions {
@@ -132,6 +135,7 @@ impl Command {
             Command::Why(explain) => explain.execute(),
             Command::DeadLetters(letters) => letters.execute(),
             Command::Reload(reload) => reload.execute(),
+            Command::Restart(restart) => restart.execute(),
             Command::Stop(stop) => stop.execute(),
             Command::Completions { shell } => output::data(&completions(*shell)),
         }
@@ -183,7 +187,10 @@ mod tests {
             "dead-letters purge --token file --control localhost:7070",
             "reload kv",
             "reload kv --json --control localhost:7070 --token file",
+            "restart kv",
+            "restart kv --json --control localhost:7070 --token file",
             "stop",
+            "stop --subsystem kv --json",
             "completions bash",
         ] {
             assert!(parse(arguments).is_ok(), "{arguments}");
@@ -216,6 +223,8 @@ mod tests {
             ("dead-letters list --reason dead", "panicked"),
             ("dead-letters list --age old", "--age"),
             ("reload a b", "'b'"),
+            ("restart", "NAME"),
+            ("stop kv", "'kv'"),
             ("fly", "fly"),
             ("new", "NAME"),
             ("new Tally", "a-z"),

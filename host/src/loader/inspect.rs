@@ -21,6 +21,10 @@ pub struct Inspection {
     pub hash: String,
     /// Its routes, in the order of its table.
     pub routes: Vec<InspectionRoute>,
+    /// The events that it publishes, which are patterns with scopes like routes.
+    pub events: Vec<InspectionRoute>,
+    /// The events that it listens to.
+    pub listens: Vec<String>,
     /// What it wants to be granted.
     pub needs: Vec<InspectionNeed>,
     /// The schema number of its saved state; 0 saves none.
@@ -67,13 +71,19 @@ impl Inspection {
             scope: Some(scope).filter(|scope: &String| !scope.is_empty()),
             note: note(kind, reason),
         };
+        let (events, routes): (Vec<_>, Vec<_>) =
+            manifest.routes.into_iter().partition(|route| route.kind == Kind::Event);
+        let (listens, routes): (Vec<_>, Vec<_>) =
+            routes.into_iter().partition(|route| route.kind == Kind::OnEvent);
         let need = |ManifestNeed { scope, reason }| InspectionNeed { scope, reason };
         Inspection {
             name: manifest.name,
             version: manifest.version,
             abi: format!("{}.{}", manifest.abi.0, manifest.abi.1),
             hash: hash.into(),
-            routes: manifest.routes.into_iter().map(route).collect(),
+            routes: routes.into_iter().map(route).collect(),
+            events: events.into_iter().map(route).collect(),
+            listens: listens.into_iter().map(|route| route.pattern).collect(),
             needs: manifest.needs.into_iter().map(need).collect(),
             state_schema: manifest.state,
             panic: if manifest.unwinds { "unwind" } else { "abort" },
@@ -89,18 +99,22 @@ impl Inspection {
         let head =
             [("abi", &*self.abi), ("hash", &self.hash), ("state", &state), ("panic", self.panic)];
         let head = head.iter().map(|(word, value)| [word, *value, ""].map(str::to_owned));
-        let routes = self.routes.iter().map(|route| {
+        let row = |route: &InspectionRoute| {
             [
                 shown(&route.pattern),
                 shown(route.scope.as_deref().unwrap_or("-")),
                 route.note.clone(),
             ]
-        });
+        };
+        let listens =
+            self.listens.iter().map(|event| [event.clone(), String::new(), String::new()]);
         let needs =
             self.needs.iter().map(|need| [shown(&need.scope), need.reason.clone(), String::new()]);
         let mut text =
             format!("{} {}\n{}", printable(&self.name), printable(&self.version), table(head));
-        text += &titled("routes", table(routes));
+        text += &titled("routes", table(self.routes.iter().map(row)));
+        text += &titled("events", table(self.events.iter().map(row)));
+        text += &titled("listens to", table(listens));
         text += &titled("needs", table(needs));
         text
     }
@@ -108,7 +122,7 @@ impl Inspection {
 
 fn note(kind: Kind, reason: String) -> String {
     match kind {
-        Kind::On => reason,
+        Kind::On | Kind::Event | Kind::OnEvent => reason,
         Kind::OnReply => "outcomes of its own requests".into(),
         Kind::Every(nanos) => format!("every {:?}, by its own timer", Duration::from_nanos(nanos)),
     }

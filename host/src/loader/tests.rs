@@ -525,7 +525,7 @@ fn inspect_tells_what_a_library_says() {
         format!(
             r#"{{"name":"mycelia-echo","version":"{version}","abi":"1.0","hash":"{hash}",{}{}}}"#,
             r#""routes":[{"pattern":"","scope":null},{"pattern":"{*path}","scope":null}],"#,
-            r#""needs":[],"state_schema":0,"panic":"unwind""#
+            r#""events":[],"listens":[],"needs":[],"state_schema":0,"panic":"unwind""#
         )
     );
     assert_eq!(
@@ -559,6 +559,8 @@ fn a_table_is_safe_for_a_terminal() {
             route("add/{name}", Some("write"), "to count"),
             route("r", None, "every 10s, by its own timer"),
         ],
+        events: vec![route("counted/{name}", Some("read"), "to follow it")],
+        listens: vec!["orders://placed\u{7}/{id}".into()],
         needs: vec![InspectionNeed {
             scope: "kv:write".into(),
             reason: "to keep the totals".into(),
@@ -574,6 +576,10 @@ fn a_table_is_safe_for_a_terminal() {
 routes
   add/{name}  write  to count
   r           -      every 10s, by its own timer
+events
+  counted/{name}  read  to follow it
+listens to
+  orders://placed\u{fffd}/{id}
 needs
   kv:write  to keep the totals
 ";

@@ -161,7 +161,7 @@ impl Runtime {
     }
 
     /// Takes out the messages whose deadline passed in the queue, and answers how many.
-    fn expire(&self, slot: &Slot, batch: &mut Vec<Message>, now: u64) -> usize {
+    pub(super) fn expire(&self, slot: &Slot, batch: &mut Vec<Message>, now: u64) -> usize {
         // Without a branch a message: nearly always none has passed. 0 is no deadline, and wraps to the last of all.
         let earliest =
             batch.iter().fold(u64::MAX, |earliest, one| earliest.min(one.deadline.wrapping_sub(1)));

@@ -1,14 +1,15 @@
 //! From messages that cannot be handled to dead letters, and back.
 
-use super::{Runtime, Slot, operate::no_subsystem};
+use super::{
+    Runtime, Slot,
+    operate::no_subsystem,
+    send::{Header, encode, header, refused},
+};
 use crate::{
     abi::Message,
     letters::{Filter, Letter, Reason, ReplayReport, now_ms},
 };
-use mycelia_kernel::{
-    ids::{RouteId, SubsystemId},
-    table::Table,
-};
+use mycelia_kernel::{ids::RouteId, table::Table};
 use mycelia_plugin::{
     Error, Handled, Result,
     abi::{flags, host::BodyRef},
@@ -46,14 +47,17 @@ impl Runtime {
 
     /// Sends what is in a letter as a new message of its sender.
     fn send_letter(&self, letter: &Letter) -> Result<()> {
-        let operator = self.slot(SubsystemId::OPERATOR);
-        let sender = match letter.sender == operator.name {
-            true => Some(operator),
-            false => self.named(&letter.sender),
+        let find = |name: &str| {
+            let names = || self.slots.iter().map(|slot| &*slot.name);
+            let found = self.slots.iter().find(|slot| slot.name == name);
+            found.ok_or_else(|| no_subsystem(name, names()))
         };
-        let names = || self.subsystems().map(|slot| &*slot.name);
-        let sender = sender.ok_or_else(|| no_subsystem(&letter.sender, names()))?;
-        let (header, prefix) = self.resolve_outside(sender, &letter.path, letter.schema)?;
+        let sender = find(&letter.sender)?;
+        let (header, prefix) = match is_listened(&letter.route) {
+            // To this listener alone: the others have had the event.
+            true => self.resolve_listener(sender, find(&letter.subsystem)?, letter)?,
+            false => self.resolve_outside(sender, &letter.path, letter.schema)?,
+        };
         let to = self.slot(header.to);
         // What is kept here must not be dropped there, nor push out what came since.
         if !to.is_direct() && to.queue.depth() >= to.queue.capacity() {
@@ -61,6 +65,24 @@ impl Runtime {
         }
         let body = BodyRef { bytes: &letter.body, schema: letter.schema, flags: letter.flags };
         self.enqueue_or_wait(to, &self.message(header, &prefix, &body)?)
+    }
+}
+
+impl Runtime {
+    /// Finds the route by which a listener heard of the event that is in a letter.
+    fn resolve_listener(
+        &self,
+        publisher: &Slot,
+        listener: &Slot,
+        letter: &Letter,
+    ) -> Result<(Header, Vec<u8>)> {
+        let table = self.tables.load();
+        let resolved = self.permit(&table, table.resolve_listener(listener.id, &letter.path))?;
+        let fits = table.check_body(resolved.subsystem, resolved.route, letter.schema);
+        fits.map_err(|refusal| refused(&refusal))?;
+        let mut prefix = Vec::new();
+        encode(&resolved.params, &mut prefix);
+        Ok((header(publisher.id, &resolved), prefix))
     }
 }
 
@@ -113,7 +135,13 @@ fn addressed<'c>(
         false => segment.into(),
     });
     let segments: Vec<_> = segments.collect();
-    (format!("{name}://{}", segments.join("/")), rest)
+    let path = segments.join("/");
+    (if is_listened(pattern) { path } else { format!("{name}://{path}") }, rest)
+}
+
+/// Whether the pattern is that of events, which names their publisher.
+fn is_listened(pattern: &str) -> bool {
+    pattern.contains("://")
 }
 
 fn no_letter(id: u64) -> Error {
@@ -145,5 +173,6 @@ mod tests {
         check("{a}/of/{b}", &["ö", "2"], "a://ö/of/2");
         check("files/{*rest}", &["b/c/d"], "a://files/b/c/d");
         check("files/*", &[], "a://files/*");
+        check("b://put/{key}", &["x"], "b://put/x");
     }
 }

@@ -99,13 +99,22 @@ pub fn served(manifest: &Manifest) -> Result<Vec<Route>, String> {
 }
 
 fn kernel_route(route: &ManifestRoute) -> Result<Route, String> {
-    let pattern = Pattern::parse(&route.pattern).map_err(|error| {
-        format!("its route `{}` is no pattern: {error}", route.pattern.escape_debug())
-    })?;
+    let reach = match route.kind {
+        Kind::On => Reach::Anyone,
+        Kind::OnReply | Kind::Every(_) => Reach::HostOnly,
+        Kind::Event => Reach::Event,
+        Kind::OnEvent => Reach::Listener,
+    };
+    let pattern = match reach {
+        Reach::Listener => Pattern::parse_listened(&route.pattern),
+        _ => Pattern::parse(&route.pattern),
+    };
     Ok(Route {
-        pattern,
+        pattern: pattern.map_err(|error| {
+            format!("its route `{}` is no pattern: {error}", route.pattern.escape_debug())
+        })?,
         scope: (!route.scope.is_empty()).then(|| route.scope.clone()),
-        reach: if route.kind == Kind::On { Reach::Anyone } else { Reach::HostOnly },
+        reach,
         body: route.body.1,
         reply: route.reply.1,
     })

@@ -3,7 +3,7 @@
 use super::{
     Runtime, Slot, Turn,
     outcome::pool_error,
-    send::{Header, encode, never_resolved, refused},
+    send::{Header, encode, header, never_resolved, refused},
     slot::Handle,
     template::Template,
 };
@@ -12,7 +12,7 @@ use mycelia_kernel::{asks::AskId, ids::SubsystemId, table::Resolved};
 use mycelia_plugin::{
     Error, ErrorCode, Handled, Result,
     abi::{
-        Envelope, RawBlock, RawRecipient, flags,
+        Envelope, PathKind, RawBlock, RawRecipient, flags,
         host::{AnswerRef, AskSpec, BodyRef, Host, LostThread, OutboxBuffer},
     },
 };
@@ -172,7 +172,7 @@ fn refuse_taken(turn: &Turn) -> Result<()> {
 }
 
 #[cold]
-fn no_recipient(turn: &Turn) -> Error {
+pub(super) fn no_recipient(turn: &Turn) -> Error {
     if turn.report.is_taken() { gone() } else { never_resolved() }
 }
 
@@ -190,17 +190,6 @@ fn run_length(messages: &[Envelope], to: u32) -> usize {
     whole + messages[whole..].iter().take_while(|message| is_for(message)).count()
 }
 
-fn header(sender: SubsystemId, resolved: &Resolved<'_>) -> Header {
-    Header {
-        sender,
-        to: resolved.subsystem,
-        route: resolved.route.0,
-        parameters: resolved.params.len(),
-        deadline: 0,
-        reply: 0,
-    }
-}
-
 impl Host for Runtime {
     type Turn = Turn;
 
@@ -208,14 +197,14 @@ impl Host for Runtime {
         &self,
         turn: &mut Turn,
         path: &str,
-        own: bool,
+        kind: PathKind,
         prefix: &mut Vec<u8>,
     ) -> Result<RawRecipient> {
         let Turn { table, cache, caller, .. } = turn;
-        let resolved = if own {
-            table.resolve_own(*caller, path)
-        } else {
-            cache.resolve(table, *caller, path)
+        let resolved = match kind {
+            PathKind::Whole => cache.resolve(table, *caller, path),
+            PathKind::Own => table.resolve_own(*caller, path),
+            PathKind::Event => return self.event(table, *caller, path, prefix),
         };
         let resolved = self.permit(table, resolved)?;
         encode(&resolved.params, prefix);
@@ -242,8 +231,7 @@ impl Host for Runtime {
     #[inline(always)]
     fn send(&self, turn: &mut Turn, message: &mut Envelope) -> Result<()> {
         let Some(slot) = self.recipient_of(turn, message) else {
-            self.pool.release(message);
-            return Err(no_recipient(turn));
+            return self.send_to_listeners(turn, message);
         };
         (message.sender, message.stamp) = (turn.caller.0.into(), 0);
         self.enqueue_now(slot, Message::from_envelope(message))
@@ -365,6 +353,9 @@ impl Host for Runtime {
 
     fn outside_send(&self, handle: u64, path: &str, body: BodyRef<'_>) -> Result<()> {
         let (slot, _) = self.live(handle)?;
+        if body.flags & flags::EVENT != 0 {
+            return self.publish_outside(slot.id, path, &body, true);
+        }
         let (header, prefix) = self.resolve_outside(slot, path, body.schema)?;
         self.enqueue_or_wait(self.slot(header.to), &self.message(header, &prefix, &body)?)
     }

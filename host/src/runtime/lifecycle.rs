@@ -28,6 +28,8 @@ enum Job {
     Changed(Change),
     /// The operator wants this subsystem reloaded, whatever its file holds.
     Reload { id: SubsystemId, done: Done },
+    /// Somebody, who may be a plugin, wants this done to a subsystem.
+    Order { id: SubsystemId, from: SubsystemId, order: Order, done: OrderDone },
     /// The operator wants everything reloaded whose file has changed.
     ReloadChanged,
     /// A call that was given up has returned.
@@ -37,6 +39,27 @@ enum Job {
 }
 
 type Late = Box<dyn FnOnce(&mut Caretaker) + Send>;
+
+/// What can be done to a subsystem by `kernel://subsystem/…`.
+#[derive(Copy, Clone)]
+pub enum Order {
+    Reload,
+    Restart,
+    Stop,
+}
+
+impl Order {
+    pub fn word(self) -> &'static str {
+        match self {
+            Order::Reload => "reload",
+            Order::Restart => "restart",
+            Order::Stop => "stop",
+        }
+    }
+}
+
+/// Is told what became of an order.
+pub type OrderDone = Box<dyn FnOnce(Result<Vec<u8>>) + Send>;
 
 /// The way to the lifecycle thread.
 pub struct Lifecycle {
@@ -83,6 +106,11 @@ impl Lifecycle {
     /// Asks for a reload; `done` is told what became of it.
     pub(super) fn reload(&self, id: SubsystemId, done: Done) {
         self.ask(Job::Reload { id, done });
+    }
+
+    /// Asks for something to be done to a subsystem.
+    pub(super) fn order(&self, id: SubsystemId, from: SubsystemId, order: Order, done: OrderDone) {
+        self.ask(Job::Order { id, from, order, done });
     }
 
     /// Asks for a reload of every subsystem whose file has changed.
@@ -191,6 +219,9 @@ impl Caretaker {
             Job::Reload { id, done } => {
                 done(self.reload_asked(self.runtime.slot(id)));
             }
+            Job::Order { id, from, order, done } => {
+                done(self.obey(self.runtime.slot(id), from, order));
+            }
             Job::ReloadChanged => self.reload_changed(),
             Job::Late(late) => late(self),
             Job::Stop => {}
@@ -214,6 +245,10 @@ impl Caretaker {
                     self.release(slot);
                 }
                 Ok(Job::Reload { done, .. }) => {
+                    let text = "the host stops";
+                    done(Err(Error::new(ErrorCode::Gone, text).handled(Handled::No)));
+                }
+                Ok(Job::Order { done, .. }) => {
                     let text = "the host stops";
                     done(Err(Error::new(ErrorCode::Gone, text).handled(Handled::No)));
                 }

@@ -7,8 +7,10 @@ mod attend;
 mod batch;
 mod completions;
 mod dead;
+mod events;
 mod generation;
 mod guests;
+mod kernel;
 mod lifecycle;
 mod lost;
 mod memory;
@@ -74,7 +76,7 @@ const CACHE: CacheLimits = CacheLimits { entries: 4096, bytes: 1 << 20 };
 pub struct Runtime {
     /// The path table that is published.
     pub tables: Tables,
-    /// Every subsystem, by number; the operator is number 0.
+    /// Every subsystem, by number; the operator is number 0, and the kernel the last.
     pub slots: Box<[Slot]>,
     /// The blocks of messages.
     pub pool: Pool,
@@ -88,6 +90,9 @@ pub struct Runtime {
     lifecycle: Lifecycle,
     attendant: attend::Attendant,
     errands: retire::Errands,
+    kernel_desk: kernel::Desk,
+    /// The number of the kernel's slot, at hand for whoever wakes a subsystem.
+    kernel_id: SubsystemId,
     /// Tries libraries before they are loaded; none where the program for it is not there.
     prober: Option<Prober>,
     watch: Mutex<Option<Watch>>,
@@ -123,15 +128,18 @@ impl Runtime {
         cache_seed: u64,
     ) -> std::io::Result<Runtime> {
         let numbered = config.subsystems.iter().zip(1..);
+        let kernel = SubsystemId(config.subsystems.len() as u16 + 1);
         let slots: Box<[Slot]> = std::iter::once(Slot::operator())
             .chain(numbered.map(|((name, settings), number)| {
                 Slot::new(SubsystemId(number), name, settings, &config.data)
             }))
+            .chain([Slot::kernel(kernel)])
             .collect();
         let quotas = config.subsystems.iter().map(|(_, settings)| settings.pool_quota);
+        let quotas = std::iter::once(config.pool).chain(quotas).chain([config.pool]);
         Ok(Runtime {
             tables: Tables::default(),
-            pool: Pool::new(config.pool, std::iter::once(config.pool).chain(quotas))?,
+            pool: Pool::new(config.pool, quotas)?,
             ready: Ready::new(slots.len()),
             workers: workers::Workers::new(config.workers, config.spin),
             watchdog: watchdog::Watchdog::new(config),
@@ -141,6 +149,8 @@ impl Runtime {
             lifecycle: Lifecycle::default(),
             attendant: attend::Attendant::default(),
             errands: retire::Errands::default(),
+            kernel_desk: kernel::Desk::default(),
+            kernel_id: kernel,
             prober,
             watch: Mutex::default(),
             retained: Mutex::default(),
@@ -183,9 +193,9 @@ impl Runtime {
         self.subsystems().find(|slot| slot.name == name)
     }
 
-    /// Every subsystem, without the operator.
+    /// Every subsystem of the config.
     pub fn subsystems(&self) -> impl Iterator<Item = &Slot> {
-        self.slots[1..].iter()
+        self.slots[1..self.slots.len() - 1].iter()
     }
 
     /// Puts a subsystem that became ready on the list, and sees to it that a worker comes.
@@ -198,6 +208,9 @@ impl Runtime {
 
     #[cold]
     fn enlist(&self, id: SubsystemId) {
+        if id == self.kernel_id {
+            return self.kernel_desk.ring(true);
+        }
         self.ready.push(id).expect("the run state lists a subsystem once");
         self.workers.wake_one();
     }

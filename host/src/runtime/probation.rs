@@ -98,6 +98,7 @@ impl Caretaker {
                 slot.info().restarts += 1;
                 let text = "what changed since the reload is lost";
                 tracing::warn!(subsystem = slot.name, panics, "restarted on probation; {text}");
+                self.runtime.announce("restart", slot, text);
                 self.probations.0.insert(slot.id.0, probation);
                 return true;
             };
@@ -138,12 +139,16 @@ impl Caretaker {
         let text = format!("generation {from} panicked {panics} times on probation");
         slot.note_error(&text);
         match back {
-            Ok(()) => tracing::error!(
-                subsystem = slot.name,
-                "rolled back: {text}; generation {to} serves again after {:.1?}, with the state that it handed on; \
-                 what changed since is lost",
-                began.elapsed()
-            ),
+            Ok(()) => {
+                tracing::error!(
+                    subsystem = slot.name,
+                    "rolled back: {text}; generation {to} serves again after {:.1?}, with the state that it handed on; \
+                     what changed since is lost",
+                    began.elapsed()
+                );
+                let text = format!("rolled back: {text}; generation {to} serves again");
+                self.runtime.announce("reload", slot, &text);
+            }
             Err(error) => {
                 tracing::error!(
                     subsystem = slot.name,

@@ -128,6 +128,8 @@ impl Caretaker {
             Ok((state, bytes)) => {
                 let report = self.report(slot, state, bytes, times);
                 tracing::info!(subsystem = slot.name, "{report}");
+                self.runtime.warn_of_deaf(slot);
+                self.runtime.announce("reload", slot, &report.to_string());
                 Ok(report)
             }
             Err(error) => Err(self.refuse(slot, &error, seen.elapsed())),
@@ -185,6 +187,7 @@ impl Caretaker {
             subsystem = slot.name,
             "reload refused after {took:.1?}: {error}; {serves}"
         );
+        self.runtime.announce("refused", slot, &format!("{error}; {serves}"));
         Error::new(error.code, format!("{error}; {serves}")).handled(Handled::No)
     }
 
@@ -380,7 +383,7 @@ impl Caretaker {
     }
 
     /// Takes a subsystem out of circulation. One whose instance has just failed is restarted first.
-    fn hold_for_reload(&mut self, slot: &'static Slot) -> Result<()> {
+    pub fn hold_for_reload(&mut self, slot: &'static Slot) -> Result<()> {
         let limit = slot.settings.limit;
         // Whatever runs past the limit is taken away first.
         let patience = limit + self.runtime.watchdog.delay();
@@ -552,7 +555,7 @@ impl Caretaker {
         let (runtime, incarnation) = (self.runtime, instance.incarnation);
         runtime.tables.update(|edit| {
             self.enter(slot, edit, &build.served)?;
-            let called = self.start(slot, instance, Some(Arc::new(edit.table().clone())));
+            let called = self.start(slot, instance, Some(Arc::new(edit.preview())));
             times.start = self.took;
             match called {
                 Called::Returned(instance, Ok(())) => {

@@ -72,6 +72,7 @@ impl Caretaker {
         slot.info().phase = Phase::Restarting;
         slot.note_error(text);
         tracing::error!(subsystem = slot.name, "the subsystem failed with {text}");
+        self.runtime.announce("fault", slot, text);
         if !self.restart_on_probation(slot) {
             self.replace(slot, None);
         }
@@ -117,7 +118,8 @@ impl Caretaker {
         let Err(error) = begun else {
             self.runtime.answer_left(slot);
             let (restarts, lost) = (slot.info().restarts, lost(state.as_ref()));
-            return tracing::warn!(subsystem = slot.name, restarts, "restarted; {lost}");
+            tracing::warn!(subsystem = slot.name, restarts, "restarted; {lost}");
+            return self.runtime.announce("restart", slot, &lost);
         };
         tracing::error!(subsystem = slot.name, "the new instance failed too: {error}");
         slot.note_error(&error.to_string());
@@ -266,6 +268,7 @@ impl Caretaker {
         removed.unwrap_or_else(|never| match never {});
         self.runtime.answer_left(slot);
         self.runtime.retire(slot);
+        self.runtime.announce("stopped", slot, &why.text);
     }
 }
 

@@ -1,8 +1,12 @@
 //! Scopes that a config names and plugins declare, compared.
 
-use super::{Runtime, Slot, start::Found};
+use super::{
+    Runtime, Slot,
+    events::{Because, Deaf, deaf},
+    start::Found,
+};
 use crate::config::{Config, Mistakes};
-use mycelia_kernel::scope::Grants;
+use mycelia_kernel::{scope::Grants, table::Table};
 use mycelia_plugin::abi::manifest::{Manifest, ManifestNeed};
 
 /// Grants must name scopes that exist; needs that are not granted are worth a line.
@@ -24,12 +28,44 @@ pub(super) fn check_scopes(config: &Config, found: &[Found<'_>], mistakes: &mut 
     }
 }
 
+/// What is listened to must be an event of somebody's; a scope that is not granted for it is worth a line, and so is a
+/// publisher that is optional and could not be loaded.
+pub(super) fn check_listeners(config: &Config, table: &Table, mistakes: &mut Mistakes) {
+    for one in deaf(table) {
+        let name = table.name(one.listener).unwrap_or_default();
+        let is_left_out = one.because == Because::NoPublisher
+            && config.subsystem(one.publisher).is_some_and(|publisher| !publisher.required);
+        match config.subsystem(name) {
+            Some(settings) if !is_left_out && !matches!(one.because, Because::Denied(_)) => {
+                let help = "see `mycelia inspect` for the events of a plugin";
+                let text = format!("`{name}` {}", one.text());
+                mistakes.add(settings.places.plugin.clone(), text, help);
+            }
+            _ => warn_of(name, &one),
+        }
+    }
+}
+
+fn warn_of(subsystem: &str, one: &Deaf<'_>) {
+    tracing::warn!(subsystem, "it {}", one.text());
+}
+
 fn warn_of_need(subsystem: &str, need: &ManifestNeed) {
     let ManifestNeed { scope, reason } = need;
     tracing::warn!(subsystem, "it needs the scope `{scope}` {reason}, which is not granted");
 }
 
 impl Runtime {
+    /// Tells which listeners are not told of events that this subsystem, a new build of which serves, publishes or hears.
+    pub(super) fn warn_of_deaf(&self, slot: &Slot) {
+        let table = self.tables.load();
+        for one in deaf(&table) {
+            if one.listener == slot.id || one.publisher == slot.name {
+                warn_of(table.name(one.listener).unwrap_or_default(), &one);
+            }
+        }
+    }
+
     /// Tells what the config does not grant to a new build, and what it grants to others that this build does not have.
     pub(super) fn warn_of_scopes(&self, slot: &Slot, old: Option<&Manifest>, new: &Manifest) {
         let is_granted = |grants: &Grants, full: &str| {

@@ -29,6 +29,18 @@ pub(super) struct Header {
     pub reply: u64,
 }
 
+/// The header of a plain message to a resolved path.
+pub(super) fn header(sender: SubsystemId, resolved: &Resolved<'_>) -> Header {
+    Header {
+        sender,
+        to: resolved.subsystem,
+        route: resolved.route.0,
+        parameters: resolved.params.len(),
+        deadline: 0,
+        reply: 0,
+    }
+}
+
 /// Writes parameters as they go before a body: their lengths, then their bytes.
 #[inline]
 pub(super) fn encode(params: &Params<'_>, prefix: &mut Vec<u8>) {

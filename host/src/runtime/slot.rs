@@ -81,6 +81,8 @@ pub struct Slot {
     threads: Mutex<Option<GuestThreads>>,
     /// Listening sockets, by address, which outlive every instance.
     pub listeners: Mutex<HashMap<String, TcpListener>>,
+    /// Counts the events that it has published.
+    pub published: AtomicU64,
     /// Its name.
     pub name: String,
     /// What a sender is told when the queue gives its message back: under load that is often, so it is made once.
@@ -290,8 +292,26 @@ impl Slot {
     pub fn operator() -> Slot {
         let limits =
             Limits { policy: Policy::Reject, capacity: 1, batch: 1, outcomes: 1024, timers: 1 };
+        Slot::of_the_host(SubsystemId::OPERATOR, "operator", limits)
+    }
+
+    /// The kernel's slot: it is only asked.
+    pub fn kernel(id: SubsystemId) -> Slot {
+        let limits =
+            Limits { policy: Policy::Reject, capacity: 1024, batch: 64, outcomes: 1, timers: 1 };
+        let slot = Slot::of_the_host(id, "kernel", limits);
+        *slot.info() = Info {
+            phase: Phase::Running,
+            plugin: "mycelia".into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            ..Info::default()
+        };
+        slot
+    }
+
+    fn of_the_host(id: SubsystemId, name: &str, limits: Limits) -> Slot {
         let settings = Settings {
-            batch: 1,
+            batch: limits.batch,
             weight: 1,
             limit: Duration::ZERO,
             restart: Restart { max: 0, within: Duration::ZERO, backoff: Duration::ZERO },
@@ -304,7 +324,7 @@ impl Slot {
             probation: Probation { messages: 0, for_: Duration::ZERO, panics: 0 },
             required: false,
         };
-        Slot::with(SubsystemId::OPERATOR, "operator", limits, settings)
+        Slot::with(id, name, limits, settings)
     }
 
     fn with(id: SubsystemId, name: &str, limits: Limits, settings: Settings) -> Slot {
@@ -334,6 +354,7 @@ impl Slot {
             room: Room::default(),
             info: Mutex::default(),
             listeners: Mutex::default(),
+            published: AtomicU64::new(0),
             settings,
         }
     }
@@ -427,6 +448,7 @@ impl Slot {
             },
             ledger,
             requests: self.requests(),
+            published: self.published.load(Ordering::Relaxed),
             restarts: info.restarts,
             hung: info.hung,
             lost_threads: info.lost_threads,

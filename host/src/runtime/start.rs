@@ -3,8 +3,9 @@
 use super::{
     Runtime, Slot,
     generation::{Build, Generation, Instance, served},
+    kernel,
     lifecycle::Caretaker,
-    scopes::check_scopes,
+    scopes::{check_listeners, check_scopes},
     slot::grants,
 };
 use crate::{
@@ -84,6 +85,9 @@ impl Runtime {
             for found in &found {
                 caretaker.enter_first(edit, found, &mut mistakes);
             }
+            let kernel = edit.kernel(kernel::routes());
+            debug_assert_eq!(kernel.as_ref().ok(), Some(&runtime.kernel().id));
+            check_listeners(config, &edit.preview(), &mut mistakes);
             if mistakes.is_empty() { Ok(()) } else { Err(()) }
         });
         match published {

@@ -24,6 +24,9 @@ impl Runtime {
             self.start_worker(number as u16)?;
         }
         self.start_watchdog()?;
+        let kernel = thread::Builder::new()
+            .name("mycelia-kernel".into())
+            .spawn(move || self.serve_kernel())?;
         let mut caretaker = Caretaker::new(self);
         let started = self.start_all(&mut caretaker);
         if started.is_ok() {
@@ -35,6 +38,8 @@ impl Runtime {
         self.end(&mut caretaker);
         self.finished.store(true, Ordering::Release);
         self.workers.wake_all();
+        self.kernel_desk.ring(false);
+        kernel.join().expect("the kernel answers with an error whatever it is asked");
         // One that hangs in a handler ends with the process.
         self.wait_until(Instant::now() + self.drain_timeout, || self.workers.have_ended());
         self.workers.join();
@@ -42,7 +47,8 @@ impl Runtime {
         started
     }
 
-    /// Starts every subsystem for a host that is driven by [`Runtime::work_once`] alone, as in measurements.
+    /// Starts every subsystem for a host that is driven by [`Runtime::work_once`] alone, as in measurements. Nobody answers
+    /// for the kernel there.
     ///
     /// # Errors
     /// If a required subsystem does not start.

@@ -36,13 +36,16 @@ impl Runtime {
         let from = self.sender(sender)?;
         let table = self.tables.load();
         let verdict = table.resolve_text(from, path);
-        let named = Path::parse(path).ok().and_then(|path| self.named(path.subsystem()));
+        let named = Path::parse(path)
+            .ok()
+            .and_then(|path| self.slots[1..].iter().find(|slot| slot.name == path.subsystem()));
         // As a sender to itself, so that the route is found whatever its scope.
         let found = named.and_then(|slot| table.resolve_text(slot.id, path).ok());
         let route = found.as_ref().and_then(|found| matched(&table, found));
         let reason = match &verdict {
             Ok(found) => allowed(&table, from, found.subsystem, route.as_ref()),
             Err(Refusal::Denied { scope, .. }) => denied(&table, from, sender, scope),
+            Err(refusal @ Refusal::Event { .. }) => heard(&table, from, sender, path, refusal),
             Err(refusal) => {
                 named.and_then(stopped).unwrap_or_else(|| Reason::new(refusal.to_string()))
             }
@@ -100,6 +103,15 @@ fn allowed(table: &Table, from: SubsystemId, to: SubsystemId, route: Option<&Mat
         }
         Some(scope) => format!("`{name}` is granted `{scope}`"),
     })
+}
+
+/// Nobody sends to an event, but the sender may listen to it.
+fn heard(table: &Table, from: SubsystemId, sender: &str, path: &str, refusal: &Refusal) -> Reason {
+    match table.resolve_listener(from, path) {
+        Ok(_) => Reason::new(format!("{refusal}; `{sender}` listens to it, and is told")),
+        Err(Refusal::Denied { scope, .. }) => denied(table, from, sender, &scope),
+        Err(_) => Reason::new(refusal.to_string()),
+    }
 }
 
 fn denied(table: &Table, from: SubsystemId, sender: &str, scope: &Scope) -> Reason {

@@ -2,31 +2,32 @@
 
 #![allow(clippy::unwrap_used, reason = "these are tests, helpers included")]
 
-mod client;
-mod process;
-mod shelf;
-mod support;
-
 mod author;
 mod balance;
 mod binary;
 mod bodies;
+mod client;
 mod crash;
 mod dead_letters;
 mod dev;
 mod ends;
+mod events;
 mod faults;
 mod gateway;
 mod gateway_reload;
 mod hung;
+mod kernel;
 mod life;
 mod memory;
 mod policies;
 mod probation;
+mod process;
 mod reload;
 mod requests;
 mod restarts;
 mod retire;
 mod scopes;
 mod seen;
+mod shelf;
+mod support;
 mod traffic;

@@ -277,7 +277,7 @@ fn bad_addresses_are_told_and_change_no_ledger() {
         ("b://none", ErrorCode::NoRoute),
         ("b://outcome/1", ErrorCode::NoRoute),
         ("b://tick", ErrorCode::NoRoute),
-        ("kernel://query/status", ErrorCode::NoRoute),
+        ("kernel://query/nothing", ErrorCode::NoRoute),
         ("operator://x", ErrorCode::NoRoute),
         ("", ErrorCode::BadPath),
         ("note/1", ErrorCode::BadPath),

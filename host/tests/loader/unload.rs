@@ -5,7 +5,7 @@ use mycelia::loader::{Image, Library, Unloaded};
 use mycelia_plugin::{
     Error, Result,
     abi::{
-        Envelope, Module_Ref, RawBlock, RawRecipient,
+        Envelope, Module_Ref, PathKind, RawBlock, RawRecipient,
         host::{
             AnswerRef, AskSpec, BodyRef, CallSpec, CreateError, CreateSpec, Guest, GuestThreads,
             Host, OutboxBuffer, ReportBuffer,
@@ -25,7 +25,7 @@ struct Nobody;
 
 impl Host for Nobody {
     type Turn = ();
-    fn resolve(&self, _: &mut (), _: &str, _: bool, _: &mut Vec<u8>) -> Result<RawRecipient> {
+    fn resolve(&self, _: &mut (), _: &str, _: PathKind, _: &mut Vec<u8>) -> Result<RawRecipient> {
         Err(Error::failed("nobody is here"))
     }
     fn reserve(&self, _: &mut (), _: usize) -> Result<RawBlock> {

@@ -143,6 +143,12 @@ impl Turn {
         Ok(())
     }
 
+    /// Publishes an event, of which the recipient is current. What was sent before it leaves before it.
+    pub fn publish_event(&mut self, event: &Kept, body_flags: u16, body: &[u8]) -> Result<()> {
+        self.publish();
+        self.send(event, body_flags, body)
+    }
+
     /// A message as it goes to the host, with its content in a block where it is too long for the envelope.
     fn message(&mut self, recipient: &Kept, body_flags: u16, body: &[u8]) -> Result<Envelope> {
         let prefix = recipient.prefix.borrow();
@@ -254,9 +260,9 @@ impl Turn {
         Ok(block)
     }
 
-    /// Resolves a path, or with `own` one within the subsystem.
+    /// Resolves a path.
     #[cold]
-    pub fn resolve(&mut self, path: &str, own: bool, kept: &Kept) -> Result<()> {
+    pub fn resolve(&mut self, path: &str, kind: PathKind, kept: &Kept) -> Result<()> {
         let mut recipient = RawRecipient::UNRESOLVED;
         // What it was before is gone, also if the path is refused.
         kept.set(&recipient);
@@ -270,7 +276,7 @@ impl Turn {
                 self.link.host,
                 self.raw(),
                 path.into(),
-                own.into(),
+                kind as u32,
                 &mut recipient,
                 prefix.as_mut_ptr(),
                 self.error,

@@ -56,20 +56,20 @@ pub trait Host: Send + Sync + 'static {
     /// The host's state of one call into a plugin.
     type Turn;
 
-    /// Resolves a path for the turn's subsystem, with `own` one within it for outcomes; appends its encoded parameters to
-    /// `prefix`.
+    /// Resolves a path for the turn's subsystem; appends its encoded parameters to `prefix`.
     fn resolve(
         &self,
         turn: &mut Self::Turn,
         path: &str,
-        own: bool,
+        kind: PathKind,
         prefix: &mut Vec<u8>,
     ) -> Result<RawRecipient>;
     /// Lends a block for a message that will come by the outbox.
     fn reserve(&self, turn: &mut Self::Turn, length: usize) -> Result<RawBlock>;
     /// Sends what is in the outbox, and empties it.
     fn publish(&self, turn: &mut Self::Turn, outbox: &mut OutboxBuffer);
-    /// Sends one message at once. As in an outbox, it holds the recipient in `sender`; its block is the host's from here on.
+    /// Sends one message at once, or, to [`LISTENERS`], publishes an event. As in an outbox, it holds the recipient in
+    /// `sender`; its block is the host's from here on.
     fn send(&self, turn: &mut Self::Turn, message: &mut Envelope) -> Result<()>;
     /// Sends a request, by the outbox or at once, as the recipient has it. The message is as for `send`; it has the inherited
     /// deadline, and gets its own and the request's number here.
@@ -106,7 +106,7 @@ pub trait Host: Send + Sync + 'static {
     fn fault(&self, handle: u64, text: &str);
     /// A descriptor, the caller's own, of a listening socket that the host keeps.
     fn listen(&self, handle: u64, address: &str) -> Result<i32>;
-    /// Sends from an own thread.
+    /// Sends from an own thread, or publishes, as the flags have it.
     fn outside_send(&self, handle: u64, path: &str, body: BodyRef<'_>) -> Result<()>;
     /// Asks from an own thread.
     fn outside_ask(
@@ -945,7 +945,7 @@ unsafe extern "C" fn resolve<H: Host>(
     host: *const c_void,
     turn: *mut c_void,
     path: Bytes,
-    own: u32,
+    kind: u32,
     recipient: *mut RawRecipient,
     prefix: *mut u8,
     error: *mut RawError,
@@ -957,7 +957,12 @@ unsafe extern "C" fn resolve<H: Host>(
         let path = unsafe { std::str::from_utf8_unchecked(path.get()) };
         PREFIX.with_borrow_mut(|encoded| {
             encoded.clear();
-            let mut resolved = host.resolve(frame.turn, path, own != 0, encoded)?;
+            let kind = match kind {
+                0 => PathKind::Whole,
+                1 => PathKind::Own,
+                _ => PathKind::Event,
+            };
+            let mut resolved = host.resolve(frame.turn, path, kind, encoded)?;
             let length = encoded.len().min(path.len() + MAX_LENGTHS);
             resolved.prefix = length as u16;
             // SAFETY: the plugin passes a place for a recipient.

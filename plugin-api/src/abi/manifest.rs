@@ -142,6 +142,8 @@ const fn write<S: Subsystem, const N: usize>(about: About) -> Writer<N> {
             Kind::On => out.text("on"),
             Kind::OnReply => out.text("on_reply"),
             Kind::Every(nanos) => out.text("every ").number(nanos),
+            Kind::Event => out.text("event"),
+            Kind::OnEvent => out.text("on_event"),
         };
         out = out
             .text("\t")
@@ -254,7 +256,7 @@ impl Manifest {
             }
             [
                 "name" | "version" | "state" | "panic" | "unload" | "need" | "on" | "on_reply"
-                | "every",
+                | "every" | "event" | "on_event",
                 ..,
             ] => return None,
             _ => {}
@@ -280,6 +282,8 @@ fn parse_kind(word: &str) -> Option<Kind> {
     match word.split_once(' ') {
         None if word == "on" => Some(Kind::On),
         None if word == "on_reply" => Some(Kind::OnReply),
+        None if word == "event" => Some(Kind::Event),
+        None if word == "on_event" => Some(Kind::OnEvent),
         Some(("every", nanos)) => nanos.parse().ok().map(Kind::Every),
         _ => None,
     }

@@ -214,9 +214,26 @@ pub mod flags {
     pub const ANSWER_JSON: u16 = 0x0400;
     /// On the way to the host only: the thread that asks may be kept waiting at a full queue that blocks.
     pub const MAY_WAIT: u16 = 0x0200;
+    /// On the way to the host only: the path is that of an event of the subsystem's own, to be published.
+    pub const EVENT: u16 = 0x0800;
     /// The bytes came from the edge: a raw handler gets them unchanged, a typed one reads them as JSON.
     pub const EDGE: u16 = 0x0080;
 }
+
+/// What the path is that [`HostCalls::resolve`] is asked for.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum PathKind {
+    /// A whole one, of a recipient.
+    Whole = 0,
+    /// One within the subsystem, of a route for outcomes.
+    Own = 1,
+    /// One within the subsystem, of an event.
+    Event = 2,
+}
+
+/// Stands for the recipient of an event: all who listen.
+pub const LISTENERS: u32 = u32::MAX;
 
 /// What a plugin keeps of a path that was resolved once.
 #[repr(C)]
@@ -224,7 +241,7 @@ pub mod flags {
 pub struct RawRecipient {
     /// The table version it holds for; 0 is never current.
     pub version: u32,
-    /// The subsystem's number.
+    /// The subsystem's number; [`LISTENERS`] for an event.
     pub subsystem: u32,
     /// The route's number.
     pub route: u16,
@@ -506,12 +523,12 @@ impl RootModule for Module_Ref {
 #[sabi(missing_field(panic))]
 pub struct HostCalls {
     /// Resolves a path; the encoded parameters go to `prefix`, which has room for the path and [`MAX_LENGTHS`] bytes more.
-    /// With `own` 1 it is a path within the subsystem, to a route for outcomes, else a whole one.
+    /// `kind` is a [`PathKind`].
     pub resolve: unsafe extern "C" fn(
         host: *const c_void,
         turn: *mut c_void,
         path: Bytes,
-        own: u32,
+        kind: u32,
         recipient: *mut RawRecipient,
         prefix: *mut u8,
         error: *mut RawError,

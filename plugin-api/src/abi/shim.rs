@@ -177,7 +177,7 @@ fn handlers_by_number<S: Subsystem>(routes: &[u16]) -> Vec<HandlerCall<S>> {
 }
 
 /// Stands where no handler is.
-fn no_route<S>(
+pub(crate) fn no_route<S>(
     subsystem: &mut S,
     context: &mut Context,
     reply: &mut ReplyBuffer,

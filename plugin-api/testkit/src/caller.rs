@@ -3,7 +3,7 @@
 use crate::{
     Kit, Request, Sample, Typed, codec::Encoded, directory::refusal, host::encode, world::Message,
 };
-use mycelia_kernel::ids::SubsystemId;
+use mycelia_kernel::{ids::SubsystemId, table::Resolved};
 use mycelia_plugin::{ErrorCode, Export, Result, abi::Envelope};
 
 /// Somebody who sends to the subsystem.
@@ -32,10 +32,29 @@ impl<'k, S: Export> Caller<'k, S> {
     /// # Errors
     /// As for [`Kit::send`].
     pub fn send(&self, path: &str, body: impl Sample) -> Result<()> {
-        let message = self.message(path, &body)?;
+        self.deliver(self.message(path, &body)?)
+    }
+
+    /// Posts a message and waits for its handler.
+    fn deliver(&self, message: Message) -> Result<()> {
         let key = self.kit.state().post(Message { is_watched: true, ..message })?;
         self.kit.run();
         self.kit.state().results.remove(&key).map_or(Ok(()), Err)
+    }
+
+    /// As [`Kit::event`].
+    pub(crate) fn event<P: Sample>(&self, path: &str, body: P) -> Result<()> {
+        let encoded = Encoded::new(&body)?;
+        let state = self.kit.state();
+        let table = &state.directory.table;
+        let resolved = table.resolve_listener(state.directory.subject, path).map_err(refusal)?;
+        let publisher = path.split_once("://").and_then(|(name, _)| table.id(name));
+        let wanted = table.route(resolved.subsystem, resolved.route).map_or(0, |route| route.body);
+        let encoded = encoded.fit(wanted);
+        table.check_body(resolved.subsystem, resolved.route, encoded.schema).map_err(refusal)?;
+        let message = addressed(publisher.unwrap_or(self.id), &resolved, encoded, path);
+        drop(state);
+        self.deliver(message)
     }
 
     /// As [`Kit::request`], under this name.
@@ -67,15 +86,15 @@ impl<'k, S: Export> Caller<'k, S> {
         let checked =
             state.directory.table.check_body(resolved.subsystem, resolved.route, encoded.schema);
         checked.map_err(refusal)?;
-        let mut content = encode(resolved.params);
-        content.extend(encoded.bytes);
-        let flags = encoded.flags | resolved.params.len() as u16;
-        let envelope = Envelope {
-            route: resolved.route.0,
-            sender: self.id.0.into(),
-            flags,
-            ..Envelope::EMPTY
-        };
-        Ok(Message::new(envelope, content, full))
+        Ok(addressed(self.id, &resolved, encoded, &full))
     }
+}
+
+fn addressed(sender: SubsystemId, to: &Resolved<'_>, body: Encoded, path: &str) -> Message {
+    let mut content = encode(to.params);
+    content.extend(body.bytes);
+    let flags = body.flags | to.params.len() as u16;
+    let envelope =
+        Envelope { route: to.route.0, sender: sender.0.into(), flags, ..Envelope::EMPTY };
+    Message::new(envelope, content, path.to_owned())
 }

@@ -28,12 +28,35 @@ struct Other {
 
 impl Directory {
     pub fn new(name: &str, grants: Grants, manifest: &Manifest) -> Result<Self> {
-        let routes = manifest.routes.iter().map(own_route).collect::<Result<_>>()?;
+        let routes: Vec<Route> = manifest.routes.iter().map(own_route).collect::<Result<_>>()?;
+        let listened: Vec<Pattern> = routes
+            .iter()
+            .filter(|route| route.reach == Reach::Listener)
+            .map(|route| route.pattern.clone())
+            .collect();
         let mut edit = Table::empty().edit();
         let subject = edit
             .subsystem(name, grants, routes)
             .map_err(|error| Error::invalid(error.to_string()))?;
-        Ok(Directory { table: edit.finish(), subject, others: BTreeMap::new() })
+        let mut directory = Directory { table: edit.finish(), subject, others: BTreeMap::new() };
+        for pattern in listened.iter().filter(|pattern| pattern.publisher() != Some(name)) {
+            directory.publisher(pattern)?;
+        }
+        Ok(directory)
+    }
+
+    /// Lets somebody outside publish what the subject listens to.
+    fn publisher(&mut self, listened: &Pattern) -> Result<()> {
+        let (name, pattern) = split(listened.text())?;
+        self.put(name, Route { reach: Reach::Event, ..open_route(pattern)? })
+    }
+
+    /// Adds a route of the outside world, in place of one that matches the same paths.
+    fn put(&mut self, name: &str, route: Route) -> Result<()> {
+        let other = self.other(name)?;
+        other.routes.retain(|other| !other.pattern.conflicts_with(&route.pattern));
+        other.routes.push(route);
+        self.publish(name).map(drop)
     }
 
     /// The host's number of each route, in the order of the manifest.
@@ -55,15 +78,13 @@ impl Directory {
         self.publish(name)
     }
 
-    /// Makes a route of the outside world require a scope.
+    /// Makes a route, or an event, of the outside world require a scope.
     pub fn guard(&mut self, path: &str, scope: &str) -> Result<()> {
-        let (name, pattern) =
-            path.split_once("://").ok_or_else(|| Error::invalid("a path has a `://`"))?;
+        let (name, pattern) = split(path)?;
         let route = Route { scope: Some(scope.to_owned()), ..open_route(pattern)? };
-        let other = self.other(name)?;
-        other.routes.retain(|route| route.pattern.text() != pattern);
-        other.routes.push(route);
-        self.publish(name).map(drop)
+        let is_same = |other: &&Route| other.pattern.conflicts_with(&route.pattern);
+        let reach = self.other(name)?.routes.iter().find(is_same).map(|other| other.reach);
+        self.put(name, Route { reach: reach.unwrap_or(Reach::Anyone), ..route })
     }
 
     /// Makes kept recipients resolve again.
@@ -84,7 +105,9 @@ impl Directory {
         };
         let pattern = self.table.pattern(subsystem, route).unwrap_or("?");
         let rest: Vec<&str> = pattern.split('/').map(fill).collect();
-        format!("{}://{}", self.name(subsystem), rest.join("/"))
+        let rest = rest.join("/");
+        // What is listened to names its publisher.
+        if rest.contains("://") { rest } else { format!("{}://{rest}", self.name(subsystem)) }
     }
 
     pub fn name(&self, subsystem: SubsystemId) -> &str {
@@ -124,13 +147,27 @@ impl Directory {
 }
 
 fn own_route(route: &ManifestRoute) -> Result<Route> {
+    let reach = match route.kind {
+        Kind::On => Reach::Anyone,
+        Kind::OnReply | Kind::Every(_) => Reach::HostOnly,
+        Kind::Event => Reach::Event,
+        Kind::OnEvent => Reach::Listener,
+    };
+    let pattern = match reach {
+        Reach::Listener => Pattern::parse_listened(&route.pattern),
+        _ => Pattern::parse(&route.pattern),
+    };
     Ok(Route {
+        pattern: pattern.map_err(|error| Error::invalid(error.to_string()))?,
         scope: (!route.scope.is_empty()).then(|| route.scope.clone()),
-        reach: if route.kind == Kind::On { Reach::Anyone } else { Reach::HostOnly },
+        reach,
         body: route.body.1,
         reply: route.reply.1,
-        ..open_route(&route.pattern)?
     })
+}
+
+fn split(path: &str) -> Result<(&str, &str)> {
+    path.split_once("://").ok_or_else(|| Error::invalid("a path has a `://`"))
 }
 
 fn open_route(pattern: &str) -> Result<Route> {

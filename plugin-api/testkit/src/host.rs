@@ -12,7 +12,7 @@ use mycelia_kernel::{
 use mycelia_plugin::{
     Error, ErrorCode, Handled, Level, Result,
     abi::{
-        Envelope, INLINE, RawBlock, RawRecipient, flags,
+        Envelope, INLINE, LISTENERS, PathKind, RawBlock, RawRecipient, flags,
         host::{AnswerRef, AskSpec, BodyRef, Host, OutboxBuffer},
     },
 };
@@ -80,12 +80,17 @@ fn split(content: &[u8], count: usize) -> (Vec<&str>, &[u8]) {
 }
 
 impl State {
-    /// Resolves a path for the subject, or with `own` one within it.
-    fn resolve(&mut self, path: &str, own: bool) -> Result<(RawRecipient, Vec<u8>)> {
+    /// Resolves a path for the subject.
+    fn resolve(&mut self, path: &str, kind: PathKind) -> Result<(RawRecipient, Vec<u8>)> {
         let subject = self.directory.subject;
-        let resolved = match own {
-            true => self.directory.table.resolve_own(subject, path).map_err(refusal)?,
-            false => self.directory.resolve(subject, path)?,
+        let resolved = match kind {
+            PathKind::Whole => self.directory.resolve(subject, path)?,
+            PathKind::Own => self.directory.table.resolve_own(subject, path).map_err(refusal)?,
+            PathKind::Event => {
+                let event = self.directory.table.resolve_event(subject, path).map_err(refusal)?;
+                let to = RawRecipient { subsystem: LISTENERS, ..recipient(&event, true) };
+                return Ok((to, encode(event.params)));
+            }
         };
         let direct = self.is_direct(resolved.subsystem);
         Ok((recipient(&resolved, direct), encode(resolved.params)))
@@ -98,6 +103,10 @@ impl State {
 
     /// Sends a message at once, or says why not.
     fn dispatch(&mut self, envelope: Envelope, content: Vec<u8>) -> Result<()> {
+        if envelope.sender == LISTENERS {
+            self.publish_event(envelope, content);
+            return Ok(());
+        }
         let to = SubsystemId(envelope.sender as u16);
         if let Some(error) = self.refusals.get(&to) {
             return Err(error.clone());
@@ -115,8 +124,28 @@ impl State {
             content,
             request: envelope.reply,
             deadline: envelope.deadline,
+            is_event: false,
         });
         Ok(())
+    }
+
+    /// Keeps an event for the test to look at, and tells the subject of it, if that listens to its own events.
+    fn publish_event(&mut self, envelope: Envelope, content: Vec<u8>) {
+        let (subject, event) = (self.directory.subject, RouteId(envelope.route));
+        let (parameters, body) = split(&content, envelope.parameters());
+        let path = self.directory.path_of(subject, event, &parameters);
+        let out = Content { bytes: body.to_owned(), flags: envelope.flags };
+        let listeners = self.directory.table.listeners(subject, event).iter();
+        let own = listeners.map(|listener| listener.route).next();
+        if let Some(RouteId(route)) = own {
+            let flags = envelope.flags & !flags::BLOCK;
+            let sender = subject.0.into();
+            let own = Envelope { route, sender, flags, stamp: 0, deadline: 0, ..envelope };
+            // A full queue counts it as rejected.
+            let _posted = self.post(Message::new(own, content, path.clone()));
+        }
+        let (request, deadline, is_event) = (0, 0, true);
+        self.outgoing.push(Outgoing { path, content: out, request, deadline, is_event });
     }
 
     /// Takes a message out of an outbox and sends it.
@@ -180,14 +209,17 @@ impl State {
                 Error::new(ErrorCode::Gone, "the subsystem has stopped").handled(Handled::No)
             );
         }
-        let (to, mut content) = self.resolve(path, false)?;
-        let checked = self.directory.table.check_body(
-            SubsystemId(to.subsystem as u16),
-            RouteId(to.route),
-            body.schema,
-        );
+        let is_event = body.flags & flags::EVENT != 0;
+        let kind = if is_event { PathKind::Event } else { PathKind::Whole };
+        let (to, mut content) = self.resolve(path, kind)?;
+        let owner = match is_event {
+            true => self.directory.subject,
+            false => SubsystemId(to.subsystem as u16),
+        };
+        let checked = self.directory.table.check_body(owner, RouteId(to.route), body.schema);
         checked.map_err(refusal)?;
         content.extend(body.bytes);
+        let body = BodyRef { flags: body.flags & !flags::EVENT, ..body };
         Ok((addressed(&to, body, content.len()), content))
     }
 
@@ -238,10 +270,10 @@ impl Host for World {
         &self,
         _: &mut Turn,
         path: &str,
-        own: bool,
+        kind: PathKind,
         prefix: &mut Vec<u8>,
     ) -> Result<RawRecipient> {
-        let (recipient, encoded) = self.lock().resolve(path, own)?;
+        let (recipient, encoded) = self.lock().resolve(path, kind)?;
         prefix.extend(encoded);
         Ok(recipient)
     }

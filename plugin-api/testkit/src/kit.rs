@@ -126,11 +126,34 @@ impl<S: Export> Kit<S> {
     /// If it has not.
     #[track_caller]
     pub fn expect_send(&self, path: &str) -> Sent {
-        let is_it = |out: &Outgoing| out.request == 0 && out.path == path;
+        let is_it = |out: &Outgoing| out.deed() == "sent to" && out.path == path;
         match self.await_thing(|state| take(&mut state.outgoing, is_it)) {
             Some(out) => Sent::new(out),
             None => panic!("the subsystem did not send to `{path}`{}", self.told()),
         }
+    }
+
+    /// Expects that the subsystem has published this event, or that a thread of its own soon does.
+    ///
+    /// # Panics
+    /// If it has not. The path is the subsystem's own: `created/7`, not `orders://created/7`.
+    #[track_caller]
+    pub fn expect_publish(&self, path: &str) -> Sent {
+        let full = format!("{}://{path}", self.plan.name);
+        let is_it = |out: &Outgoing| out.is_event && out.path == full;
+        match self.await_thing(|state| take(&mut state.outgoing, is_it)) {
+            Some(out) => Sent::new(out),
+            None => panic!("the subsystem did not publish `{path}`{}", self.told()),
+        }
+    }
+
+    /// Publishes an event that the subsystem listens to, and waits for its handler: `kit.event("orders://created/1", &order)`.
+    ///
+    /// # Errors
+    /// `no_route` if it does not listen, `denied` if a scope is required that it was not granted. Other than on a host
+    /// the publisher also gets the error of the handler.
+    pub fn event(&self, path: &str, body: impl Sample) -> Result<()> {
+        self.operator().event(path, body)
     }
 
     /// Expects that a handler failed for a message that wanted no answer: a timer's, an outcome, or one of its own.
@@ -377,9 +400,7 @@ impl<S: Export> Kit<S> {
     /// What did happen, for the message of an expectation that did not.
     fn told(&self) -> String {
         let state = self.state();
-        let sent = state.outgoing.iter().map(|out| {
-            if out.request == 0 { "sent to" } else { "asked" }.to_owned() + " `" + &out.path + "`"
-        });
+        let sent = state.outgoing.iter().map(|out| format!("{} `{}`", out.deed(), out.path));
         let failed = state
             .failures
             .iter()

@@ -103,6 +103,19 @@ pub(crate) struct Outgoing {
     /// 0 where no answer is wanted.
     pub request: u64,
     pub deadline: u64,
+    /// Whether it was published rather than sent.
+    pub is_event: bool,
+}
+
+impl Outgoing {
+    /// What the subsystem did, to be followed by the path.
+    pub fn deed(&self) -> &'static str {
+        match self {
+            Outgoing { is_event: true, .. } => "published",
+            Outgoing { request: 0, .. } => "sent to",
+            _ => "asked",
+        }
+    }
 }
 
 /// Where the outcome of one of the subsystem's requests goes.
@@ -425,10 +438,10 @@ impl State {
 
     /// What is open or was not looked at, for a test that should have.
     pub fn complaints(&self) -> Vec<String> {
-        let outgoing = self.outgoing.iter().map(|out| match out.request {
-            0 => format!("it sent `{}`, which the test did not expect", out.path),
-            _ => format!("it asked `{}`, which the test did not expect", out.path),
-        });
+        let outgoing = self
+            .outgoing
+            .iter()
+            .map(|out| format!("it {} `{}`, which the test did not expect", out.deed(), out.path));
         let failures = self.failures.iter().map(|Failure { path, error }| {
             format!("`{path}` failed where nobody waits for an answer, with {error}; see `expect_failure`")
         });

@@ -158,7 +158,7 @@ fn check_unsettled(path: &str, expect: &str) {
 
 #[test]
 fn what_is_left_is_named_at_the_latest_when_the_kit_is_dropped() {
-    check_unsettled("send", "it sent `kv://put/x`");
+    check_unsettled("send", "it sent to `kv://put/x`");
     check_unsettled("ask", "it asked `kv://get/x`");
     check_unsettled("keep", "it owes 1 requests an answer");
 }

@@ -6,6 +6,7 @@ mod addresses;
 mod bodies;
 mod compile_fail;
 mod dependencies;
+mod events;
 mod handlers;
 mod manifest;
 mod patterns;

@@ -29,6 +29,8 @@ impl Subsystem for Everything {
         on("later", Self::later),
         on_reply("done/{a}", Self::done),
         every("250ms", "tick", Self::nothing),
+        event("moved/{a}").scope("see", "to follow it").body::<Point>(),
+        on_event("else://moved/{b}", Self::followed),
     ];
 
     const NEEDS: &'static [Need] = &[need("kv:write", "to keep it"), need("kernel:read", "")];
@@ -62,9 +64,13 @@ impl Everything {
     fn done(&mut self, _: Param<u8>, _: Outcome<Point>) -> Result<()> {
         Ok(())
     }
+
+    fn followed(&mut self, _: Param<u8>, _: Body<Point>) -> Result<()> {
+        Ok(())
+    }
 }
 
-const ABOUT: About =
+pub const ABOUT: About =
     About { name: "every-thing", version: "1.2.3-é", state: 7, unwinds: true, unloads: true };
 static WRITTEN: [u8; manifest::length::<Everything>(ABOUT)] =
     manifest::bytes::<Everything, _>(ABOUT);
@@ -113,12 +119,17 @@ fn its_routes_say_kind_scope_and_types() {
             (Kind::On, "later", "", "", "Point"),
             (Kind::OnReply, "done/{a}", "", "Point", "()"),
             (Kind::Every(250_000_000), "tick", "", "", "()"),
+            (Kind::Event, "moved/{a}", "see", "Point", ""),
+            (Kind::OnEvent, "else://moved/{b}", "", "Point", "()"),
         ]
     );
-    let [_, raw, typed, pod, later, done, _] = &read.routes[..] else { panic!("seven routes") };
+    let [_, raw, typed, pod, later, done, _, moved, followed] = &read.routes[..] else {
+        panic!("nine routes")
+    };
     assert_eq!(hash(raw), (0, 0));
     assert_eq!((typed.body.1, pod.body.1 == pod.reply.1), (later.reply.1, false));
     assert_eq!(done.body.1, typed.body.1);
+    assert_eq!((moved.body.1, followed.body.1), (typed.body.1, typed.body.1));
 }
 
 #[test]

@@ -118,6 +118,9 @@ impl Subsystem for Faulty {
         on("forever", Self::forever),
         on("outside/{count}", Self::outside),
         on("outside_tally", Self::outside_tally),
+        on("publish/{count}", Self::publish),
+        on("publish_outside/{count}", Self::publish_outside),
+        event("told/{number}").scope("hear", "to be told").body::<String>(),
         on("ask/{count}", Self::ask),
         on("ask_within/{count}/{limit}", Self::ask_within),
         on("outcomes", Self::outcomes),
@@ -368,6 +371,27 @@ impl Faulty {
             for number in 0..count.0 {
                 let sent = sender.send(format!("{to}/{number}"), Raw::from(""));
                 count_result(&mut tally.lock().unwrap_or_else(PoisonError::into_inner), &sent);
+            }
+            Ok(())
+        })
+    }
+
+    /// Publishes so many events, with the body that it was sent.
+    fn publish(&mut self, ctx: &mut Context, count: Param<u64>, told: Raw) -> Result<Tally> {
+        let (told, mut tally) = (text(&told)?.to_owned(), Tally::new());
+        for number in 0..count.0 {
+            count_result(&mut tally, &ctx.publish(format!("told/{number}"), &told));
+        }
+        Ok(tally)
+    }
+
+    /// As `publish`, from a thread of its own.
+    fn publish_outside(&mut self, ctx: &mut Context, count: Param<u64>, told: Raw) -> Result<()> {
+        let (told, tally) = (text(&told)?.to_owned(), self.outside.clone());
+        ctx.spawn("publisher", move |sender, _| {
+            for number in 0..count.0 {
+                let published = sender.publish(format!("told/{number}"), &told);
+                count_result(&mut tally.lock().unwrap_or_else(PoisonError::into_inner), &published);
             }
             Ok(())
         })

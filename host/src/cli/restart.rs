@@ -1,0 +1,52 @@
+//! `restart`, and `stop` of one subsystem: what the kernel does to it at `kernel://subsystem/…`.
+
+use super::exit::Failure;
+use super::output::{self, visible};
+use super::reach::Reach;
+use crate::control::ClientError;
+use crate::status::Ordered;
+use clap::Args;
+use std::time::Duration;
+
+/// Time for an instance to end and another one to start.
+const WITHIN: Duration = Duration::from_secs(60);
+
+/// `mycelia restart`.
+#[derive(Args, Debug)]
+pub(super) struct Restart {
+    /// The subsystem, as the config names it.
+    name: String,
+
+    /// Print the outcome as JSON: what it is by then, or an error.
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    reach: Reach,
+}
+
+impl Restart {
+    pub fn execute(&self) -> Result<(), Failure> {
+        order(&self.reach, &self.name, "restart", self.json)
+    }
+}
+
+/// Has the kernel do something to a subsystem, and says what it is by then.
+pub(super) fn order(reach: &Reach, name: &str, what: &str, json: bool) -> Result<(), Failure> {
+    let path = format!("kernel://subsystem/{name}/{what}");
+    let outcome = reach.client()?.ask(&path, b"", Some(WITHIN));
+    let reply = outcome.map_err(|error| match error {
+        ClientError::Refused(error) if json => Failure::told(&error),
+        error => error.into(),
+    })?;
+    if json {
+        return output::json(&reply.body);
+    }
+    let Ordered { subsystem, phase, generation } =
+        serde_json::from_slice(&reply.body).map_err(|error| {
+            Failure::failed(format!("{} does not say what it did: {error}", reach.control))
+        })?;
+    let word = phase.word();
+    output::note(&visible(&format!("{subsystem}: {word}, generation {generation}")));
+    Ok(())
+}
