@@ -58,6 +58,9 @@ pub struct Entry {
     pub path: String,
     /// Where the message goes: `kv://get/{key}`.
     pub to: String,
+    /// Who is asked first, and may refuse: `limiter://take/{client}`.
+    #[serde(default)]
+    pub guard: Option<String>,
     /// What the message holds.
     #[serde(default)]
     pub pass: Pass,

@@ -7,6 +7,7 @@
 //!     listen: "127.0.0.1:8080",
 //!     map: [
 //!         (method: "PUT", path: "/kv/{key}", to: "kv://put/{key}", pass: Body),
+//!         (method: "POST", path: "/orders/{id}", to: "orders://place/{id}", guard: "limiter://take/{client}"),
 //!         (method: "GET", path: "/site/{*page}", to: "site://page", pass: Request, within: "2s"),
 //!     ],
 //!     // Limits, with their defaults:
@@ -29,6 +30,11 @@
 //!
 //! **`to`** is the message's path. `{name}` in it stands for what `path` captured, still percent-encoded: it is decoded once,
 //! by the handler's `Param`.
+//!
+//! **`guard`** is a path that is asked first, with an empty body, before the request's own is read. It has the parameters of
+//! `to`, and `{client}`, the client's IP address without its port. What it answers lets the request pass, and an error of it
+//! is the response: `full` from its handler is a 429 with `Retry-After`, and a guard that is not there a 503. `within` holds
+//! for the guard and for the request, each from its own start.
 //!
 //! **`pass: Body`** (the default) sends the body's bytes. A raw handler gets and gives bytes unchanged, as
 //! `application/octet-stream`; a typed one reads JSON and answers with JSON. Query and headers are not passed.

@@ -73,6 +73,28 @@ fn errors_have_their_status_and_a_text() {
 }
 
 #[test]
+fn a_guard_is_asked_before_the_body_is_read() {
+    let gateway = Gateway::new("");
+    let passed = gateway.ask("POST /passed HTTP/1.1\nhost: a\ncontent-length: 5\n\nhello");
+    assert_eq!((passed.status, passed.text()), (200, "hello"));
+    for (path, status, word, retry_after) in [
+        ("/guarded/full", 429, "full", Some("1")),
+        ("/guarded/denied", 403, "denied", None),
+        ("/guarded/no_route", 404, "no_route", None),
+        ("/unguarded", 503, "gone", Some("1")),
+    ] {
+        // The body is announced, and never sent.
+        let got = gateway.ask(&format!("POST {path} HTTP/1.1\nhost: a\ncontent-length: 5"));
+        assert_eq!(
+            (got.status, got.error().as_str(), got.header("retry-after")),
+            (status, word, retry_after),
+            "{path}"
+        );
+        assert_eq!(got.header("connection"), Some("close"), "{path}");
+    }
+}
+
+#[test]
 fn head_is_get_without_the_body() {
     let gateway = Gateway::new("");
     let mut client = gateway.connect();

@@ -30,6 +30,7 @@ impl Host for Fake {
             ["json"] => (br#"{"n":1}"#.to_vec(), true),
             ["none"] => (b"null".to_vec(), true),
             ["big"] => (vec![b'x'; 32 << 20], false),
+            ["pass", "127.0.0.1"] => (Vec::new(), false),
             ["path", ..] => (to.into(), false),
             ["within"] => (format!("{within:?}").into(), false),
             ["slow", millis] => {
@@ -75,6 +76,9 @@ const MAP: &str = r#"
     (method: "GET", path: "/slow/{millis}", to: "test://slow/{millis}"),
     (method: "GET", path: "/fail/{word}", to: "test://fail/{word}"),
     (method: "GET", path: "/refuse/{word}", to: "test://refuse/{word}"),
+    (method: "POST", path: "/passed", to: "test://echo", guard: "test://pass/{client}"),
+    (method: "POST", path: "/guarded/{word}", to: "test://echo", guard: "test://fail/{word}"),
+    (method: "POST", path: "/unguarded", to: "test://echo", guard: "test://nothing"),
     (method: "POST", path: "/whole/{*path}", to: "test://whole", pass: Request),
 "#;
 
