@@ -337,6 +337,7 @@ impl Caretaker {
         let _other =
             slot.beside.compare_exchange(incarnation, 0, Ordering::AcqRel, Ordering::Relaxed);
         self.runtime.take_all(slot.completions.close(incarnation));
+        self.runtime.cancel_streams_of(slot, incarnation);
     }
 
     /// Ends the instance of a subsystem that is held: its threads, its `stop` if `orderly`, and itself.

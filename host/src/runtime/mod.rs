@@ -22,6 +22,7 @@ mod send;
 mod slot;
 mod start;
 mod stop;
+mod streams;
 mod template;
 mod why;
 mod work;

@@ -23,4 +23,5 @@ mod requests;
 mod retire;
 mod scopes;
 mod seen;
+mod streams;
 mod traffic;

@@ -214,6 +214,11 @@ pub mod flags {
     pub const ANSWER_JSON: u16 = 0x0400;
     /// On the way to the host only: the thread that asks may be kept waiting at a full queue that blocks.
     pub const MAY_WAIT: u16 = 0x0200;
+    /// On a request: whoever asks takes the answer in parts. On an outcome: a part, and there is more; its `deadline` holds the
+    /// request.
+    pub const PART: u16 = 0x4000;
+    /// This outcome is the end of an answer in parts.
+    pub const END: u16 = 0x8000;
     /// The bytes came from the edge: a raw handler gets them unchanged, a typed one reads them as JSON.
     pub const EDGE: u16 = 0x0080;
 }
@@ -593,7 +598,8 @@ pub struct HostCalls {
         body: RawBody,
         error: *mut RawError,
     ) -> u32,
-    /// Sends a request from a plugin's own thread; its outcome comes by `completion` with the token.
+    /// Sends a request from a plugin's own thread, and writes its number to `request`; its outcome comes by `completion` with
+    /// the token. Of an answer in parts an outcome without content comes, which says that `parts` has some.
     pub outside_ask: unsafe extern "C" fn(
         host: *const c_void,
         handle: u64,
@@ -601,12 +607,27 @@ pub struct HostCalls {
         body: RawBody,
         within: u64,
         token: u64,
+        request: *mut u64,
         error: *mut RawError,
     ) -> u32,
     /// Waits for the next outcomes and gives them to the sink. 0 when the generation has ended, else 1.
-    #[sabi(last_prefix_field)]
     pub completion:
         unsafe extern "C" fn(host: *const c_void, handle: u64, sink: CompletionSink) -> u32,
+    /// Adds a part to the answer of a request whose asker takes parts. At once, also within a call: no commit holds it back.
+    /// Where [`flags::MAY_WAIT`] says so, it waits for the asker to take earlier ones.
+    pub part: unsafe extern "C" fn(
+        host: *const c_void,
+        handle: u64,
+        request: u64,
+        part: RawBody,
+        error: *mut RawError,
+    ) -> u32,
+    /// Gives the parts that wait for a request of an own thread to the sink, and the outcome behind the last of them.
+    pub parts:
+        unsafe extern "C" fn(host: *const c_void, handle: u64, request: u64, sink: CompletionSink),
+    /// Ends a request of the subsystem's own whose answer comes in parts: it wants no more of them.
+    #[sabi(last_prefix_field)]
+    pub cancel: unsafe extern "C" fn(host: *const c_void, handle: u64, request: u64),
 }
 
 /// The most bytes that the lengths take with which encoded parameters begin.

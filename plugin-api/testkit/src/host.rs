@@ -374,11 +374,12 @@ impl Host for World {
         body: BodyRef<'_>,
         within: u64,
         token: u64,
-    ) -> Result<()> {
+    ) -> Result<u64> {
         self.change(|state| {
             let (mut envelope, content) = state.outside(handle, path, body)?;
             (envelope.reply, envelope.deadline) = state.begin(within, 0, Target::Thread(token))?;
-            state.dispatch(envelope, content).inspect_err(|_| state.cancel(envelope.reply))
+            let sent = state.dispatch(envelope, content);
+            sent.map(|()| envelope.reply).inspect_err(|_| state.cancel(envelope.reply))
         })
     }
 

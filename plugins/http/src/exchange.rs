@@ -2,13 +2,18 @@
 
 use crate::{
     Plan,
-    config::{Limits, Pass},
-    host::Host,
+    body::Form,
+    config::{Limits, Pass, ReplyAs},
+    host::{Answer, Host},
     map::{Found, Rule},
     respond::{self, Response, problem},
 };
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode, header::ALLOW, request::Parts};
+use http::{
+    HeaderMap, HeaderValue, StatusCode,
+    header::{ACCEPT, ALLOW},
+    request::Parts,
+};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
 use mycelia_http_message::Request;
@@ -83,13 +88,26 @@ impl<H: Host> Gateway<H> {
         client: SocketAddr,
     ) -> mycelia_plugin::Result<Response> {
         match rule.pass {
-            Pass::Body => Ok(respond::of_reply(self.host.ask_body(to, body, rule.within).await?)),
+            Pass::Body => Ok(match self.host.ask_body(to, body, rule.within).await? {
+                Answer::Whole(reply) => respond::of_reply(reply),
+                Answer::Parts(first, rest) => respond::of_parts(first, rest, form(rule, &parts)),
+            }),
             Pass::Request => {
                 let request = whole(parts, body, client);
                 respond::of_message(self.host.ask_request(to, request, rule.within).await?)
             }
         }
     }
+}
+
+/// How parts go out: as the map says, or as the client asks.
+fn form(rule: &Rule, parts: &Parts) -> Form {
+    let accepted = parts.headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let is_event_source = |value: &str| value.to_ascii_lowercase().contains("text/event-stream");
+    if rule.reply == ReplyAs::Events || accepted.into_iter().any(is_event_source) {
+        return Form::Events;
+    }
+    Form::Chunks
 }
 
 /// The body of a request while it comes in.

@@ -1,7 +1,7 @@
 //! Which request goes where. Pure: decided from method and path alone.
 
 use crate::{
-    config::{Entry, Pass},
+    config::{Entry, Pass, ReplyAs},
     pattern::{Pattern, Template},
 };
 use http::Method;
@@ -26,6 +26,7 @@ pub(crate) struct Rule {
     to: Template,
     guard: Option<Template>,
     pub pass: Pass,
+    pub reply: ReplyAs,
     pub within: Option<Duration>,
 }
 
@@ -118,7 +119,7 @@ impl Rule {
             return Err("`within` is zero".into());
         }
         let method = parse_method(&entry.method)?;
-        Ok(Rule { method, pattern, to, guard, pass: entry.pass, within })
+        Ok(Rule { method, pattern, to, guard, pass: entry.pass, reply: entry.reply, within })
     }
 
     fn paths(&self, captures: Vec<&str>, client: IpAddr) -> Paths {
