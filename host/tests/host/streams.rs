@@ -1,6 +1,10 @@
 //! Answers in parts: between plugins, to own threads, and what becomes of them when either side ends.
 
-use crate::support::{Host, eventually, host_with, ledger, refusal, tally};
+use crate::{
+    client::{Client, request},
+    shelf::{faulty, reloading},
+    support::{Host, eventually, host, host_with, ledger, refusal, tally},
+};
 use mycelia::status::{LedgerStatus, RequestsStatus};
 use mycelia_plugin::{ErrorCode, Handled};
 use std::time::Duration;
@@ -296,4 +300,117 @@ fn a_host_that_stops_ends_what_is_open() {
     let (status, _) = host.stop();
     let requests = &status.subsystems["a"].requests;
     assert_eq!((requests.asked, requests.answered, requests.pending), (2, 0, 0), "{requests:?}");
+}
+
+#[test]
+fn a_writer_that_is_saved_goes_on_in_the_next_build() {
+    let one = reloading("", r#""a": (plugin: "mycelia_faulty")"#);
+    ask(&one.host, "f://open_parts");
+    one.host.sends("f://add_parts/2");
+    takes(&one.host, 2);
+    one.reload(&faulty("good 2"));
+    one.host.sends("f://add_parts/1");
+    one.host.sends("f://end_parts");
+    assert_eq!(takes(&one.host, 4), and(numbers(3), "end"));
+    one.is_unloaded(1);
+    one.host.stop();
+}
+
+#[test]
+fn a_writer_that_is_not_saved_ends_with_its_build() {
+    let one = reloading("on_reload: Reset", r#""a": (plugin: "mycelia_faulty")"#);
+    ask(&one.host, "f://open_parts");
+    one.host.sends("f://add_parts/2");
+    takes(&one.host, 2);
+    one.reload(&faulty("good 2"));
+    assert_eq!(takes(&one.host, 3), and(numbers(2), "reloading unknown"));
+    assert_eq!(one.host.requests("a").failed, 1);
+    one.is_unloaded(1);
+    one.host.stop();
+}
+
+#[test]
+fn a_reader_that_is_reloaded_gets_the_rest() {
+    let one = reloading("", r#""b": (plugin: "mycelia_faulty")"#);
+    let taken = |count: usize| {
+        let words = || one.host.value::<Vec<String>>("f://parts_taken", "");
+        eventually("the parts came", || words().len() >= count);
+        words()
+    };
+    one.host.ask("f://ask_parts/1000000", "b://open_parts").unwrap();
+    one.host.sends("b://add_parts/2");
+    taken(2);
+    one.reload(&faulty("good 2"));
+    one.host.sends("b://add_parts/1");
+    one.host.sends("b://end_parts");
+    assert_eq!(taken(4), and(numbers(3), "end"));
+    one.is_unloaded(1);
+    one.host.stop();
+}
+
+/// `b` behind a gateway.
+fn behind_http() -> (Host, Client) {
+    let host = host(
+        r#""b": (plugin: "mycelia_faulty", queue: (capacity: 64, policy: Reject)),
+        "http": (plugin: "mycelia_http", config: (listen: "127.0.0.1:0", map: [
+            (method: "GET", path: "/chunks/{*path}", to: "b://{path}", within: "60s"),
+            (method: "GET", path: "/events/{*path}", to: "b://{path}", reply: Events),
+        ]))"#,
+    );
+    let client = Client::connect(host.address("http"));
+    (host, client)
+}
+
+#[test]
+fn http_passes_parts_on_while_they_come() {
+    let (host, mut client) = behind_http();
+    client.write(request("GET", "/chunks/open_parts", "").as_bytes());
+    eventually("it is open", || host.ledger("b").handled == 1);
+    host.sends("b://add_parts/1");
+    let head = client.read_through("\r\n\r\n").to_lowercase();
+    assert!(
+        head.starts_with("http/1.1 200") && head.contains("transfer-encoding: chunked"),
+        "{head}"
+    );
+    assert!(head.contains("content-type: application/x-ndjson"), "{head}");
+    assert_eq!(client.read_through("\n\r\n"), "2\r\n0\n\r\n");
+    host.sends("b://add_parts/1");
+    assert_eq!(client.read_through("\n\r\n"), "2\r\n1\n\r\n");
+    host.sends("b://end_parts");
+    assert_eq!(client.read_through("\r\n\r\n"), "0\r\n\r\n");
+
+    client.write(request("GET", "/events/parts/2", "").as_bytes());
+    let response = client.read_through("0\r\n\r\n");
+    assert!(response.contains("content-type: text/event-stream"), "{response}");
+    for event in ["data: 0\n\n", "data: 1\n\n", "event: end\ndata: \n\n"] {
+        assert!(response.contains(event), "{response}");
+    }
+    assert_eq!(client.exchange("GET", "/chunks/note/7", "").text(), "7", "a whole answer is whole");
+    let expect = RequestsStatus { asked: 3, answered: 3, ..Default::default() };
+    assert_eq!(host.requests("http"), expect);
+    host.stop();
+}
+
+#[test]
+fn a_client_that_reads_nothing_holds_the_writer_back_and_one_that_leaves_ends_it() {
+    let (host, mut client) = behind_http();
+    client.write(request("GET", "/chunks/parts_by_thread/100000000", "").as_bytes());
+    client.read_through("\r\n0\n");
+    // What the socket's buffers do not take waits for the client.
+    let used = host.runtime.pool.used();
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(host.runtime.pool.used() <= used + (1 << 20));
+    assert_eq!(host.requests("http").pending, 1);
+    drop(client);
+    let expect = RequestsStatus { asked: 1, cancelled: 1, ..Default::default() };
+    eventually("it is cancelled", || host.requests("http") == expect);
+    eventually("the writer was told", || refused(&host, "b") == ["gone no"]);
+    // Before the first part as well.
+    let mut client = Client::connect(host.address("http"));
+    client.write(request("GET", "/chunks/open_parts", "").as_bytes());
+    eventually("it is open", || host.requests("http").pending == 1);
+    drop(client);
+    eventually("it is cancelled", || host.requests("http").cancelled == 2);
+    host.sends("b://end_parts");
+    host.stop();
 }
