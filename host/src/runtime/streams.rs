@@ -90,6 +90,8 @@ fn nobody() -> Error {
 
 impl Runtime {
     /// Begins a request whose answer may come in parts, with this deadline for the first of them.
+    #[cold]
+    #[inline(never)]
     pub(super) fn begin_stream(
         &self,
         asker: &Slot,
