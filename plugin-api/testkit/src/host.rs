@@ -383,6 +383,16 @@ impl Host for World {
         })
     }
 
+    fn part(&self, handle: u64, request: u64, part: BodyRef<'_>) -> Result<()> {
+        let mut state = self.lock();
+        if handle != state.generation {
+            let text = "the instance has ended";
+            return Err(Error::new(ErrorCode::Gone, text).handled(Handled::No));
+        }
+        let content = Content { bytes: part.bytes.to_owned(), flags: part.flags & flags::ENCODING };
+        state.add_part(request, content)
+    }
+
     fn completion(&self, handle: u64, take: &mut dyn FnMut(u64, &Envelope, &[u8])) -> bool {
         let Some(completions) = self.completions(handle) else { return false };
         for Completion { token, outcome, content } in completions {
