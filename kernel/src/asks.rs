@@ -132,9 +132,9 @@ pub struct Asks<M> {
 
 struct Slot<M> {
     word: AtomicU64,
-    /// Written only by `begin`, before the word says pending.
+    /// Written by `begin`, before the word says pending, and by `renew`.
     deadline: AtomicU64,
-    /// As `deadline`; read by the one who ended the request. While the slot is free, the first is its link: the free
+    /// Written only by `begin`, before the word says pending; read by the one who ended the request. While the slot is free, the first is its link: the free
     /// slot behind it.
     target: [AtomicU64; 2],
     kind: PhantomData<fn(M) -> M>,
@@ -231,6 +231,16 @@ impl<M: Target> Asks<M> {
         // Release pairs with the Acquire of `counts`: behind a counted end lies the counted beginning.
         count.fetch_add(1, Release);
         template
+    }
+
+    /// Puts off the deadline of a request, as when a part of its answer came.
+    ///
+    /// The slot must not be released meanwhile: then it would be another request's deadline. One that has ended stays ended.
+    pub fn renew(&self, id: AskId, deadline: u64) {
+        if let Some(slot) = self.slot(id) {
+            // Relaxed: `expire` may read the time before, as if the part had come too late.
+            slot.deadline.store(if deadline == 0 { u64::MAX } else { deadline }, Relaxed);
+        }
     }
 
     /// Frees the slot of a request that ended and whose outcome was claimed from the lane: whether it was that.

@@ -6,6 +6,7 @@ use crate::{
     Error, Result,
     abi::{INLINE, flags},
     route::Schema,
+    stream::PARTS,
 };
 use postcard_schema::{Schema as HasSchema, key::Key};
 use serde::{Serialize, de::DeserializeOwned};
@@ -89,12 +90,14 @@ pub struct Pod<T>(pub T);
 
 /// The schema of a typed body.
 pub(crate) const fn schema_of<T: HasSchema + ?Sized>() -> Schema {
-    Schema { name: T::SCHEMA.name, hash: u64::from_le_bytes(Key::for_path::<T>("").to_bytes()) }
+    let hash = u64::from_le_bytes(Key::for_path::<T>("").to_bytes());
+    // The lowest bit is that of answers in parts.
+    Schema { name: T::SCHEMA.name, hash: hash & !PARTS }
 }
 
 /// The schema of a fixed layout: its size.
 pub(crate) const fn pod_schema<T>() -> Schema {
-    Schema { name: "Pod", hash: 0x506f_6400_0000_0000 | size_of::<T>() as u64 }
+    Schema { name: "Pod", hash: 0x506f_6400_0000_0000 | (size_of::<T>() as u64) << 1 }
 }
 
 /// What a message or a request may carry: `&value` of a typed body, [`Raw`], or [`Pod`].

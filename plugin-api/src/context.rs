@@ -10,6 +10,7 @@ use crate::{
     body::Short,
     paths::Paths,
     route::Schema,
+    stream::{PARTS, takes_parts},
     thread::Threads,
     time::{IntoDuration, Time},
 };
@@ -139,8 +140,7 @@ impl Context {
         body: P,
         responder: Responder<T>,
     ) -> Result<()> {
-        let in_kind = if responder.is_json() { flags::ANSWER_JSON } else { 0 };
-        let result = self.pass_on(to, &body, in_kind, responder.request());
+        let result = self.pass_on(to, &body, responder.wanted(), responder.request());
         match &result {
             Ok(()) => responder.forget(),
             Err(error) => responder.fail(error.clone()),
@@ -160,6 +160,14 @@ impl Context {
         let kept = to.resolved(turn, paths)?;
         check_schema(&P::SCHEMA, kept.body())?;
         turn.pass_on(kept, flags | in_kind, bytes, instead_of)
+    }
+
+    /// Wants no more of the answer of which a [`Part::Next`](crate::Part::Next) is handled now: whoever writes it is told so by
+    /// its next part. Up to 16 parts that have come already may still be handled; an end does not come.
+    pub fn cancel_parts(&mut self) {
+        if let Some(request) = self.turn.part_of() {
+            self.turn.link.cancel(request);
+        }
     }
 
     /// Sends a message to a route of the subsystem's own after a delay: `ctx.after("1s", "retry/7", &())`.
@@ -249,7 +257,8 @@ impl<A: Address, P: Payload> Ask<'_, A, P> {
         self
     }
 
-    /// Sends the request. Its outcome comes to this route of one's own, declared with [`crate::on_reply`], exactly once.
+    /// Sends the request. Its outcome comes to this route of one's own, declared with [`crate::on_reply`], exactly once; or in
+    /// parts, if the handler there takes a [`crate::Part`]. Then the deadline holds for the time between two of them.
     ///
     /// # Errors
     /// As for [`Context::send`], `no_route` if there is no such route, and `busy` if `max_asks` requests are open.
@@ -299,7 +308,7 @@ fn ask_long(
     turn: &mut Turn,
     (paths, replies): (&mut Paths, &mut Paths),
     to: impl Address,
-    (schema, flags, bytes): (&Schema, u16, &[u8]),
+    (schema, body_flags, bytes): (&Schema, u16, &[u8]),
     within: u64,
     path: &str,
 ) -> Result<()> {
@@ -312,10 +321,20 @@ fn ask_long(
         Some(reply_to) if reply_to.is_current(turn) => reply_to,
         _ => replies.resolve(turn, path)?,
     };
-    if !answers(kept, reply_to) {
-        return Err(other_reply(path, kept.reply(), reply_to.body()));
+    let (answers_with, takes) = (kept.reply(), reply_to.body());
+    if !fits_together(answers_with, takes) {
+        return Err(other_reply(path, answers_with, takes));
     }
-    turn.ask(kept, flags, bytes, within, reply_to)
+    let in_parts = if takes_parts(takes) { flags::PART } else { 0 };
+    turn.ask(kept, body_flags | in_parts, bytes, within, reply_to)
+}
+
+/// Whether an answer may go where this one is taken: who takes parts takes a whole answer as one part, too.
+fn fits_together(answers_with: u64, takes: u64) -> bool {
+    let of_one = |schema: u64| schema & !PARTS;
+    let same =
+        of_one(answers_with) == of_one(takes) || of_one(answers_with) == 0 || of_one(takes) == 0;
+    same && (takes_parts(takes) || !takes_parts(answers_with))
 }
 
 /// Whether what a route answers with may go where this one takes outcomes.
@@ -386,6 +405,12 @@ fn other_schema(sent: &Schema, wanted: u64) -> Error {
 
 #[cold]
 fn other_reply(path: &str, answers: u64, takes: u64) -> Error {
+    if takes_parts(answers) && !takes_parts(takes) {
+        let text = format!(
+            "the route answers in parts, but `{path}` takes one outcome; let its handler take a `Part<T>`"
+        );
+        return Error::new(ErrorCode::Invalid, text).handled(Handled::No);
+    }
     let text = format!(
         "the route answers with the schema {answers:016x}, but `{path}` takes an outcome with the schema {takes:016x}; \
          build both sides with the same type"

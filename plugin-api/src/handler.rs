@@ -87,7 +87,7 @@ impl ReplyBuffer {
 #[diagnostic::on_unimplemented(
     message = "this is not a handler",
     label = "expected `fn(&mut self, [&mut Context,] arguments…) -> Result<T>`",
-    note = "arguments are `&mut Context` first, where it is wanted, then any of Param<T>, ParamText, Body<T>, Raw, Pod<T>, Caller, Outcome<T>, Responder<T>",
+    note = "arguments are `&mut Context` first, where it is wanted, then any of Param<T>, ParamText, Body<T>, Raw, Pod<T>, Caller, Outcome<T>, Part<T>, Responder<T>, StreamWriter<T>",
     note = "the type in a Body or an Outcome derives `Deserialize` and `Schema`; the reply is `()`, a type that derives `Serialize` and `Schema`, `Raw<'static>` or `Pod<T>`"
 )]
 pub trait Handler<S, A>: Copy + 'static {

@@ -11,11 +11,13 @@ mod error;
 mod handler;
 mod kernel;
 mod message;
+mod parts;
 mod paths;
 mod recipient;
 mod responder;
 mod route;
 mod sender;
+mod stream;
 mod subsystem;
 mod thread;
 mod time;
@@ -26,12 +28,14 @@ pub use error::{Error, ErrorCode, ErrorParts, Handled, Result};
 pub use handler::Handler;
 pub use kernel::KernelEvent;
 pub use message::{Caller, FromMessage, Message, Outcome, Param, ParamText};
+pub use parts::Parts;
 pub use recipient::{Address, Recipient, Site};
 pub use responder::Responder;
 pub use route::{
     Kind, Need, Route, Schema, check_pattern, event, every, need, on, on_event, on_reply,
 };
 pub use sender::{Answer, OutsideAsk, Pending, Sender};
+pub use stream::{Part, StreamWriter};
 pub use subsystem::{Saved, State, Subsystem};
 pub use thread::Stop;
 pub use time::{IntoDuration, Time, parse_nanos};
@@ -45,8 +49,9 @@ pub use {abi_stable, postcard_schema, recipient::check_path, serde};
 pub mod prelude {
     pub use crate::{
         Address, Body, Caller, Context, Edge, Error, ErrorCode, Handled, Level, Need, Outcome,
-        Param, ParamText, Pod, Raw, Recipient, Responder, Result, Route, Saved, Sender, State,
-        Stop, Subsystem, Time, event, every, export_subsystem, need, on, on_event, on_reply, path,
+        Param, ParamText, Part, Pod, Raw, Recipient, Responder, Result, Route, Saved, Sender,
+        State, Stop, StreamWriter, Subsystem, Time, event, every, export_subsystem, need, on,
+        on_event, on_reply, path,
     };
     pub use postcard_schema::Schema;
     pub use serde::{Deserialize, Serialize};

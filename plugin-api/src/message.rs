@@ -14,7 +14,7 @@ use zerocopy::FromBytes;
 
 /// A message while its handler's arguments are made.
 pub struct Message<'m> {
-    envelope: &'m Envelope,
+    pub(crate) envelope: &'m Envelope,
     /// Where the block lies that has the content, if it is not in the envelope.
     pool: Pool,
     /// The next parameter, and where it begins.
@@ -105,7 +105,7 @@ fn parameter_length(content: &[u8], parameter: usize) -> usize {
 /// `Of` is the same extractor with the lifetime of the message, so that a handler may borrow from it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be an argument of a handler",
-    note = "arguments are Param<T>, ParamText, Body<T>, Raw, Pod<T>, Caller, Outcome<T>, Responder<T>, or `&mut Context` first"
+    note = "arguments are Param<T>, ParamText, Body<T>, Raw, Pod<T>, Caller, Outcome<T>, Part<T>, Responder<T>, StreamWriter<T>, or `&mut Context` first"
 )]
 pub trait FromMessage {
     /// This extractor for messages that live as long as `'m`.
@@ -281,10 +281,16 @@ where
     const REPLY: Option<Schema> = Some(T::SCHEMA);
 
     fn from_message<'m>(message: &Message<'m>) -> Result<Responder<T>> {
-        responder::take(message.envelope.reply);
-        let current = link::current().expect("a message is only handled within a call");
-        Ok(Responder::new(current.link, message.envelope.reply, wants_json(message.envelope)))
+        Ok(take_responder(message.envelope))
     }
+}
+
+/// The responder of the request that is handled.
+pub(crate) fn take_responder<T>(request: &Envelope) -> Responder<T> {
+    responder::take(request.reply);
+    let current = link::current().expect("a message is only handled within a call");
+    let as_json = if wants_json(request) { flags::ANSWER_JSON } else { 0 };
+    Responder::new(current.link, request.reply, as_json | request.flags & flags::PART)
 }
 
 /// Whether a request came as JSON, so that its answer leaves as JSON.

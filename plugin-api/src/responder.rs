@@ -3,7 +3,7 @@
 use crate::{
     Error, ErrorCode, Reply, Result,
     abi::{
-        Link, RawBody,
+        Link, RawBody, flags,
         link::{self, Current},
     },
 };
@@ -17,13 +17,18 @@ use std::{cell::Cell, fmt, marker::PhantomData, ptr};
 pub struct Responder<T> {
     link: Link,
     request: u64,
-    as_json: bool,
+    /// How whoever asked wants the answer: [`flags::ANSWER_JSON`], [`flags::PART`].
+    wanted: u16,
     reply: PhantomData<fn(T)>,
 }
 
 impl<T> Responder<T> {
-    pub(crate) fn new(link: Link, request: u64, as_json: bool) -> Self {
-        Responder { link, request, as_json, reply: PhantomData }
+    pub(crate) fn new(link: Link, request: u64, wanted: u16) -> Self {
+        Responder { link, request, wanted, reply: PhantomData }
+    }
+
+    pub(crate) fn link(&self) -> Link {
+        self.link
     }
 
     /// The number of the request; 0 where the sender wanted no answer.
@@ -31,9 +36,19 @@ impl<T> Responder<T> {
         self.request
     }
 
+    /// How whoever asked wants the answer, as the flags of a message that is forwarded.
+    pub(crate) fn wanted(&self) -> u16 {
+        self.wanted
+    }
+
     /// Whether whoever asked reads JSON.
     pub(crate) fn is_json(&self) -> bool {
-        self.as_json
+        self.wanted & flags::ANSWER_JSON != 0
+    }
+
+    /// Whether a handler of the subsystem that is to answer runs on this thread.
+    pub(crate) fn is_in_turn(&self) -> bool {
+        !turn_of(&self.link).is_null()
     }
 
     /// Gives the duty up, because somebody else has it now.
@@ -46,7 +61,7 @@ impl<T> Responder<T> {
         self.respond(RawBody::error(&error.into()));
     }
 
-    fn respond(&mut self, answer: RawBody) {
+    pub(crate) fn respond(&mut self, answer: RawBody) {
         let request = std::mem::take(&mut self.request);
         if request != 0 {
             self.link.respond(turn_of(&self.link), request, answer);
@@ -58,7 +73,7 @@ impl<T: Reply> Responder<T> {
     /// Answers. Whether it comes in time is not told: the asker may have given up.
     pub fn answer(mut self, reply: T) {
         let mut bytes = Vec::new();
-        match reply.encode(self.as_json, &mut bytes) {
+        match reply.encode(self.is_json(), &mut bytes) {
             Ok(encoding) => self.respond(RawBody::new(&bytes, encoding, T::SCHEMA.hash)),
             Err(error) => self.respond(RawBody::error(&error)),
         }
@@ -119,19 +134,19 @@ impl<T> fmt::Debug for Responder<T> {
 
 impl<T> Serialize for Responder<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        (self.request, self.as_json).serialize(serializer)
+        (self.request, self.wanted).serialize(serializer)
     }
 }
 
 impl<'de, T> Deserialize<'de> for Responder<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (request, as_json) = Deserialize::deserialize(deserializer)?;
+        let (request, wanted) = Deserialize::deserialize(deserializer)?;
         let current = link::current().ok_or_else(|| {
             serde::de::Error::custom(
                 "a responder is read from saved state only, while the host restores it",
             )
         })?;
         current.link.hold(request);
-        Ok(Responder::new(current.link, request, as_json))
+        Ok(Responder::new(current.link, request, wanted))
     }
 }

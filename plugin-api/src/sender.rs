@@ -1,7 +1,7 @@
 //! Sending from threads of a plugin's own, such as those of a gateway.
 
 use crate::{
-    Error, ErrorCode, Level, Payload, Result,
+    Error, ErrorCode, Level, Parts, Payload, Result,
     abi::{Envelope, Link, RawBody, flags},
     body::decode,
     message::outcome_error,
@@ -41,15 +41,23 @@ struct Replies {
 
 /// One open request of an own thread.
 #[derive(Default)]
-struct Waiter {
-    state: Mutex<WaiterState>,
-    done: Condvar,
+pub(crate) struct Waiter {
+    pub state: Mutex<WaiterState>,
+    pub done: Condvar,
 }
 
 #[derive(Default)]
-struct WaiterState {
-    answer: Option<Result<Answer>>,
-    waker: Option<Waker>,
+pub(crate) struct WaiterState {
+    pub answer: Option<Result<Answer>>,
+    /// Whether parts of the answer wait at the host.
+    pub has_parts: bool,
+    pub waker: Option<Waker>,
+}
+
+impl WaiterState {
+    pub fn has_come(&self) -> bool {
+        self.has_parts || self.answer.is_some()
+    }
 }
 
 /// The reply to a request of an own thread.
@@ -61,6 +69,15 @@ pub struct Answer {
 }
 
 impl Answer {
+    pub(crate) fn new(body: &[u8], flags: u16) -> Self {
+        Answer { body: body.to_owned(), flags }
+    }
+
+    /// Whether it is no part, but says that there are no more.
+    pub(crate) fn is_end(&self) -> bool {
+        self.flags & flags::END != 0
+    }
+
     /// Whether the bytes are JSON.
     pub fn is_json(&self) -> bool {
         self.flags & flags::ENCODING == flags::JSON
@@ -132,7 +149,13 @@ impl Sender {
         }
     }
 
-    fn begin(&self, path: &str, body: RawBody, within: u64) -> Result<Arc<Waiter>> {
+    /// Nobody waits for this token's outcome any more.
+    pub(crate) fn forget(&self, token: u64) {
+        lock(&self.0.replies).waiting.remove(&token);
+    }
+
+    /// Sends a request: its token and number, and where its outcome is waited for.
+    fn begin(&self, path: &str, body: RawBody, within: u64) -> Result<(u64, u64, Arc<Waiter>)> {
         let token = self.0.next.fetch_add(1, Ordering::Relaxed);
         let waiter = Arc::<Waiter>::default();
         let mut replies = lock(&self.0.replies);
@@ -142,10 +165,8 @@ impl Sender {
         replies.waiting.insert(token, waiter.clone());
         drop(replies);
         let begun = self.0.link.outside_ask(path, body, within, token);
-        if begun.is_err() {
-            lock(&self.0.replies).waiting.remove(&token);
-        }
-        begun.map(|()| waiter)
+        let request = begun.inspect_err(|_| self.forget(token))?;
+        Ok((token, request, waiter))
     }
 
     fn start_reader(&self) -> Result<thread::JoinHandle<()>> {
@@ -172,15 +193,19 @@ impl Inner {
     }
 
     fn complete(&self, token: u64, outcome: &Envelope, content: &[u8]) {
-        let Some(waiter) = lock(&self.replies).waiting.remove(&token) else { return };
-        waiter.finish(
-            outcome_error(outcome, content)
-                .map(|body| Answer { body: body.to_owned(), flags: outcome.flags }),
-        );
+        let mut replies = lock(&self.replies);
+        if outcome.flags & flags::PART != 0 {
+            let waiter = replies.waiting.get(&token).cloned();
+            drop(replies);
+            return waiter.into_iter().for_each(|waiter| waiter.has_parts());
+        }
+        let Some(waiter) = replies.waiting.remove(&token) else { return };
+        drop(replies);
+        waiter.finish(outcome_error(outcome, content).map(|body| Answer::new(body, outcome.flags)));
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -188,6 +213,16 @@ impl Waiter {
     fn finish(&self, answer: Result<Answer>) {
         let mut state = lock(&self.state);
         state.answer = Some(answer);
+        self.tell(state);
+    }
+
+    fn has_parts(&self) {
+        let mut state = lock(&self.state);
+        state.has_parts = true;
+        self.tell(state);
+    }
+
+    fn tell(&self, mut state: MutexGuard<'_, WaiterState>) {
         if let Some(waker) = state.waker.take() {
             waker.wake();
         }
@@ -239,10 +274,25 @@ impl<A: AsRef<str>, P: Payload> OutsideAsk<'_, A, P> {
         self.begin(flags::MAY_WAIT)?.wait()
     }
 
+    /// Sends the request for an answer that may come in parts, and does not wait for any; at a full queue that blocks it is
+    /// refused at once. The deadline holds for the time between two parts.
+    ///
+    /// # Errors
+    /// As for [`Sender::send`].
+    pub fn parts(self) -> Result<Parts> {
+        let sender = self.sender.clone();
+        let (token, request, waiter) = self.begin_with(flags::PART)?;
+        Ok(Parts::new(sender, token, request, waiter))
+    }
+
     fn begin(self, may_wait: u16) -> Result<Arc<Waiter>> {
+        self.begin_with(may_wait).map(|(_, _, waiter)| waiter)
+    }
+
+    fn begin_with(self, how: u16) -> Result<(u64, u64, Arc<Waiter>)> {
         let mut scratch = Vec::new();
         let (bytes, flags) = self.body.encoded(&mut scratch)?;
-        let body = RawBody::new(bytes, flags | may_wait, P::SCHEMA.hash);
+        let body = RawBody::new(bytes, flags | how, P::SCHEMA.hash);
         self.sender.begin(self.path.as_ref(), body, self.within)
     }
 }

@@ -140,7 +140,7 @@ impl Host for Nobody {
     fn outside_send(&self, _: u64, _: &str, _: BodyRef<'_>) -> Result<()> {
         refused()
     }
-    fn outside_ask(&self, _: u64, _: &str, _: BodyRef<'_>, _: u64, _: u64) -> Result<()> {
+    fn outside_ask(&self, _: u64, _: &str, _: BodyRef<'_>, _: u64, _: u64) -> Result<u64> {
         refused()
     }
     fn completion(&self, _: u64, _: &mut dyn FnMut(u64, &Envelope, &[u8])) -> bool {

@@ -152,6 +152,9 @@ impl Runtime {
         if slot.queue.claim(Lane::Outcomes, slot.settings.batch, batch) > 0 {
             let requests = batch.iter_mut().map(|outcome| std::mem::take(&mut outcome.reply));
             slot.asks.release_all(requests.filter_map(AskId::unpack));
+            if slot.streams.are_open() {
+                self.draw_batch(slot, batch);
+            }
             return Some(Lane::Outcomes);
         }
         if slot.queue.claim(Lane::Timers, slot.settings.batch, batch) > 0 {

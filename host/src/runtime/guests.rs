@@ -33,6 +33,13 @@ impl Runtime {
         slot.map(|slot| (slot, handle)).ok_or_else(gone)
     }
 
+    /// A request that this instance's subsystem has asked.
+    fn own_request(&self, handle: u64, request: u64) -> Option<(&Slot, AskId)> {
+        let (slot, _) = self.live(handle).ok()?;
+        let id = AskId::unpack(request).filter(|id| id.asker() == slot.id)?;
+        Some((slot, id))
+    }
+
     /// What a request is answered that an instance still held when it was destroyed; nothing if another one has it now.
     fn left_behind(&self, handle: u64, request: u64, is_answered: bool) -> Option<Error> {
         let Handle { id, incarnation } = Handle::unpack(handle);
@@ -367,12 +374,16 @@ impl Host for Runtime {
         body: BodyRef<'_>,
         within: u64,
         token: u64,
-    ) -> Result<()> {
+    ) -> Result<u64> {
         let (slot, handle) = self.live(handle)?;
         let (header, prefix) = self.resolve_outside(slot, path, body.schema)?;
-        let deadline = self.deadline(self.now(), within, 0);
-        let id =
-            self.begin_request(slot, deadline, Template::outside(handle.incarnation, token))?;
+        let now = self.now();
+        let deadline = self.deadline(now, within, 0);
+        let template = Template::outside(handle.incarnation, token);
+        let id = match body.flags & flags::PART {
+            0 => self.begin_request(slot, deadline, template)?,
+            _ => self.begin_stream(slot, now, deadline, template)?,
+        };
         let header = Header { deadline, reply: id.pack(), ..header };
         let to = self.slot(header.to);
         let sent = self.message(header, &prefix, &body).and_then(|message| {
@@ -381,7 +392,7 @@ impl Host for Runtime {
             }
             self.enqueue_now(to, &message)
         });
-        sent.inspect_err(|_| self.withdraw_request(id))
+        sent.map(|()| id.pack()).inspect_err(|_| self.withdraw_request(id))
     }
 
     fn lost(&'static self, thread: LostThread<'_, Turn>, what: &str) {
@@ -394,9 +405,31 @@ impl Host for Runtime {
         let Some(came) = slot.completions.take(handle.incarnation) else { return false };
         for (token, outcome) in came {
             take(token, &outcome, self.pool.content(&outcome));
-            self.take_back(&outcome);
+            self.pool.release(&outcome);
+            self.release_request(outcome.reply);
         }
         true
+    }
+
+    fn part(&self, handle: u64, request: u64, part: BodyRef<'_>) -> Result<()> {
+        let (writer, _) = self.live(handle)?;
+        self.add_part(writer, request, &part)
+    }
+
+    fn parts(&self, handle: u64, request: u64, take: &mut dyn FnMut(u64, &Envelope, &[u8])) {
+        let Some((slot, id)) = self.own_request(handle, request) else { return };
+        let mut drawn = Vec::new();
+        self.draw(slot, id, usize::MAX, &mut drawn);
+        for part in drawn {
+            take(0, &part, self.pool.content(&part));
+            self.pool.release(&part);
+        }
+    }
+
+    fn cancel(&self, handle: u64, request: u64) {
+        if let Some((slot, id)) = self.own_request(handle, request) {
+            self.cancel_stream(slot, id);
+        }
     }
 }
 
@@ -426,7 +459,11 @@ impl Runtime {
             [] => Template::route(how.route),
             prefix => self.template(turn.caller, how.route, how.parameters, prefix)?,
         };
-        let id = self.begin_request(self.slot(turn.caller), message.deadline, template)?;
+        let asker = self.slot(turn.caller);
+        let id = match message.flags & flags::PART {
+            0 => self.begin_request(asker, message.deadline, template)?,
+            _ => self.begin_stream(asker, turn.now, message.deadline, template)?,
+        };
         message.reply = id.pack();
         if !to.is_direct() {
             self.post(turn.caller, outbox, message);

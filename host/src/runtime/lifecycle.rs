@@ -529,6 +529,7 @@ impl Runtime {
         let threads = end(&slot.incarnation).then(|| slot.threads().take()).flatten();
         let _was_beside = end(&slot.beside);
         self.take_all(slot.completions.close(incarnation));
+        self.cancel_streams_of(slot, incarnation);
         threads
     }
 

@@ -27,6 +27,7 @@ mod slot;
 mod snapshot;
 mod start;
 mod stop;
+mod streams;
 mod template;
 mod watchdog;
 mod why;

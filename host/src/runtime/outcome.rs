@@ -1,6 +1,6 @@
 //! Answers: how a request ends, exactly once, and how its outcome gets to whoever asked.
 
-use super::{Desk, Runtime, Slot, template::Template};
+use super::{Desk, Runtime, Slot, streams::is_part, template::Template};
 use crate::abi::{Magazine, Message, PoolError};
 use mycelia_kernel::{
     asks::{AskId, End},
@@ -139,7 +139,7 @@ impl Runtime {
 
     /// A request of a subsystem that there is.
     #[inline]
-    fn ask_id(&self, request: u64) -> Option<AskId> {
+    pub(super) fn ask_id(&self, request: u64) -> Option<AskId> {
         AskId::unpack(request).filter(|id| id.asker().index() < self.slots.len())
     }
 
@@ -157,6 +157,7 @@ impl Runtime {
     /// Ends a message that no handler will see: frees its content and answers at once whoever waits.
     pub(super) fn end_unhandled(&self, message: &Message, owner: SubsystemId, error: &Error) {
         self.pool.release(message);
+        self.take_back_part(message);
         if message.reply != 0 {
             let how = if error.code == ErrorCode::Deadline { End::TimedOut } else { End::Failed };
             self.end_request(message.reply, how, self.error_outcome(owner, error));
@@ -181,6 +182,9 @@ impl Runtime {
     /// Brings an outcome to where its template says. The slot of the request is free once it was claimed there.
     #[inline(never)]
     pub(super) fn deliver(&self, id: AskId, template: Template, outcome: &Message) {
+        if template.is_stream() {
+            return self.finish_stream(id, outcome);
+        }
         let slot = self.slot(id.asker());
         let outcome = match template.waiter() {
             Some((_, token)) if id.asker() == SubsystemId::OPERATOR => {
@@ -199,10 +203,19 @@ impl Runtime {
         self.wake(slot.id, wake);
     }
 
-    /// Ends an outcome that was claimed, or that nobody will claim.
+    /// Ends an outcome that nobody will claim.
     pub(super) fn take_back(&self, outcome: &Message) {
         self.pool.release(outcome);
         self.release_request(outcome.reply);
+        self.take_back_part(outcome);
+    }
+
+    /// Whoever lost a part of an answer, or its ticket, gets no more of it.
+    pub(super) fn take_back_part(&self, message: &Message) {
+        let id = self.ask_id(message.deadline).filter(|_| is_part(message));
+        if let Some(id) = id {
+            self.cancel_stream(self.slot(id.asker()), id);
+        }
     }
 
     /// Frees the slot of a request whose outcome was claimed.
@@ -213,7 +226,12 @@ impl Runtime {
     }
 
     /// The outcome with the route and the parameters of its template.
-    fn addressed(&self, template: &Template, outcome: Message, asker: SubsystemId) -> Message {
+    pub(super) fn addressed(
+        &self,
+        template: &Template,
+        outcome: Message,
+        asker: SubsystemId,
+    ) -> Message {
         let mut addressed = outcome;
         addressed.route = template.number();
         let Some(parameters) = template.parameters() else { return addressed };

@@ -29,6 +29,9 @@ pub(super) struct Header {
     pub reply: u64,
 }
 
+/// The flags of a body that its message keeps.
+const CARRIED: u16 = flags::ENCODING | flags::EDGE | flags::ANSWER_JSON | flags::PART;
+
 /// The header of a plain message to a resolved path.
 pub(super) fn header(sender: SubsystemId, resolved: &Resolved<'_>) -> Header {
     Header {
@@ -130,8 +133,7 @@ impl Runtime {
     ) -> Result<Message> {
         let mut message = Message(Envelope {
             route: header.route,
-            flags: body.flags & (flags::ENCODING | flags::EDGE | flags::ANSWER_JSON)
-                | header.parameters as u16,
+            flags: body.flags & (CARRIED) | header.parameters as u16,
             sender: header.sender.0.into(),
             reply: header.reply,
             deadline: header.deadline,
@@ -230,12 +232,16 @@ impl Runtime {
     #[cold]
     pub(super) fn withdraw_request(&self, id: AskId) {
         if let Some(template) = self.slot(id.asker()).asks.end(id, End::Cancelled) {
+            let asker = self.slot(id.asker());
+            if template.is_stream() {
+                return self.close_stream(asker, id);
+            }
             self.end_template(template);
-            self.slot(id.asker()).asks.release(id);
+            asker.asks.release(id);
         }
     }
 
-    fn end_template(&self, template: Template) {
+    pub(super) fn end_template(&self, template: Template) {
         template.parameters().into_iter().for_each(|content| self.pool.release(&content));
     }
 

@@ -4,6 +4,7 @@ use super::{
     completions::{Completions, Room},
     generation::{Build, Generation, Instance},
     reload::State,
+    streams::Streams,
     template::Template,
 };
 use crate::{
@@ -66,6 +67,8 @@ pub struct Slot {
     pub beside: AtomicU32,
     /// Its own requests.
     pub asks: Asks<Template>,
+    /// Those of them that are answered in parts.
+    pub streams: Streams,
     /// `u64::MAX` when nothing is planned.
     pub planned: AtomicU64,
     /// Its timers, and when the host looks at them and at the requests next.
@@ -338,6 +341,7 @@ impl Slot {
             .handled(Handled::No)
             .retry_after(Duration::from_millis(100)),
             queue: Queue::new(limits),
+            streams: Streams::default(),
             ledger: Ledger::new(),
             asks: Asks::new(id, u16::try_from(limits.outcomes).unwrap_or(u16::MAX)),
             timers: Mutex::new(Timers::new(limits.timers)),

@@ -17,6 +17,15 @@ pub struct Template {
 const OUTSIDE: u16 = u16::MAX;
 
 impl Template {
+    /// Of a request whose answer may come in parts: where they go is noted beside.
+    pub const STREAM: Template = Template { word: OUTSIDE as u64 | 1 << 16, token: 0 };
+
+    /// Whether it is [`Template::STREAM`].
+    #[inline]
+    pub fn is_stream(&self) -> bool {
+        self.word == Template::STREAM.word
+    }
+
     /// To a route of the asker's own, without parameters.
     #[inline]
     pub fn route(route: u16) -> Template {

@@ -70,6 +70,20 @@ impl Client {
         Some(Response { status, head: head.to_lowercase(), body })
     }
 
+    /// What comes up to the end of this text, as it is on the wire.
+    pub fn read_through(&mut self, end: &str) -> String {
+        loop {
+            let rest = &self.received[self.at..];
+            let found = rest.windows(end.len()).position(|window| window == end.as_bytes());
+            if let Some(start) = found {
+                let text = String::from_utf8(rest[..start + end.len()].to_vec()).unwrap();
+                self.at += text.len();
+                return text;
+            }
+            self.receive().unwrap_or_else(|| panic!("the connection was closed before `{end}`"));
+        }
+    }
+
     fn receive(&mut self) -> Option<()> {
         self.received.drain(..std::mem::take(&mut self.at));
         let mut chunk = [0; 16 << 10];

@@ -177,6 +177,39 @@ fn errors_have_their_statuses() {
     host.stop();
 }
 
+/// What a guard says no to reaches nobody else, and neither does anything behind a guard that is not there.
+#[test]
+fn a_guard_decides_who_reaches_a_route() {
+    let host = host(
+        r#""limiter": (plugin: "mycelia_faulty"), "f": (plugin: "mycelia_faulty"),
+        "http": (plugin: "mycelia_http", config: (listen: "127.0.0.1:0", map: [
+            (method: "POST", path: "/passed", to: "f://length", guard: "limiter://caller"),
+            (method: "POST", path: "/refused/{code}", to: "f://length", guard: "limiter://fail/{code}"),
+            (method: "POST", path: "/parsed", to: "f://length", guard: "limiter://note/{client}"),
+            (method: "POST", path: "/gone", to: "f://length", guard: "nobody://take/{client}"),
+        ]))"#,
+    );
+    let address = host.address("http");
+    let post = |path: &str| Client::connect(address).exchange("POST", path, "12345");
+    let passed = post("/passed");
+    assert_eq!((passed.status, passed.text()), (200, "5"));
+    let refused = post("/refused/full");
+    assert_eq!(refused.status, 429);
+    assert!(refused.head.contains("retry-after: 2\r\n"), "{}", refused.head);
+    assert_eq!(post("/refused/denied").status, 403);
+    let parsed = post("/parsed");
+    assert_eq!(parsed.status, 400);
+    assert!(parsed.text().contains("`127.0.0.1`"), "{}", parsed.text());
+    let gone = post("/gone");
+    assert_eq!(gone.status, 503);
+    assert!(gone.text().contains("the guard is not there"), "{}", gone.text());
+    host.rest("f");
+    assert_eq!(host.ledger("f"), ledger(LedgerStatus { handled: 1, ..Default::default() }));
+    let expect = LedgerStatus { handled: 2, failed: 2, ..Default::default() };
+    assert_eq!(host.ledger("limiter"), ledger(expect));
+    host.stop();
+}
+
 /// A stop takes no new request, and lets the one that runs end.
 #[test]
 fn a_stop_waits_for_the_request_that_runs() {

@@ -29,5 +29,6 @@ mod retire;
 mod scopes;
 mod seen;
 mod shelf;
+mod streams;
 mod support;
 mod traffic;

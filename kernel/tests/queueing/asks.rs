@@ -72,6 +72,22 @@ fn a_request_expires_at_its_deadline_and_one_without_never() {
 }
 
 #[test]
+fn a_renewed_deadline_is_found_where_the_old_one_was_due() {
+    let asks = Asks::new(ASKER, 1);
+    let id = asks.begin(10, 7).unwrap();
+    asks.renew(id, 25);
+    assert_eq!(asks.expire(10, &mut |_, _| panic!("it was put off")), 25);
+    let mut expired = Vec::new();
+    assert_eq!(asks.expire(25, &mut |id, target| expired.push((id, target))), u64::MAX);
+    assert_eq!(expired, [(id, 7)]);
+    asks.renew(id, 30);
+    assert_eq!(asks.end(id, End::Answered), None, "it has ended");
+    assert!(asks.release(id));
+    asks.begin(40, 8).unwrap();
+    assert_eq!(asks.expire(30, &mut |_, _| panic!("the next one has its own")), 40);
+}
+
+#[test]
 fn the_lane_of_outcomes_never_overflows() {
     let (asks, queue) = (Asks::new(ASKER, 2), queue(Policy::Reject, 1));
     let mut out = Vec::new();

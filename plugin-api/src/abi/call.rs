@@ -1,7 +1,7 @@
 //! The plugin's side of one call: the batch it got, and what it sends while it runs.
 
 use super::*;
-use crate::{Error, ErrorCode, Result, body::Short, handler::ReplyBuffer};
+use crate::{Error, ErrorCode, Result, body::Short, handler::ReplyBuffer, stream::takes_parts};
 use std::{
     cell::{Cell, RefCell},
     mem::MaybeUninit,
@@ -92,6 +92,14 @@ impl Turn {
     #[inline(always)]
     pub fn begin(&mut self, message: &Envelope) {
         self.handled = message;
+    }
+
+    /// The request of which the message that runs now is a part of the answer.
+    pub fn part_of(&self) -> Option<u64> {
+        const A_PART: u16 = flags::OUTCOME | flags::PART;
+        // SAFETY: as in `write`.
+        let handled = unsafe { &*self.handled };
+        (handled.flags & A_PART == A_PART).then_some(handled.deadline)
     }
 
     /// Sends a message with a short body by the outbox, to a recipient that [is near](Kept::is_near).
@@ -411,9 +419,9 @@ fn forget_deadline(message: &mut Envelope) {
 // Field by field, so that a send reads what it needs where it lies, without a copy of the whole.
 #[derive(Debug, Clone)]
 pub(crate) struct Kept {
-    /// The version of the table if it has no parameters and its messages go by the outbox; 0 otherwise.
+    /// The version of the table if it has no parameters, takes no parts, and its messages go by the outbox; 0 otherwise.
     near: Cell<u32>,
-    /// The version of the table if it has no parameters and its messages are sent at once; 0 otherwise.
+    /// The version of the table if it has no parameters, takes no parts, and its messages are sent at once; 0 otherwise.
     near_direct: Cell<u32>,
     version: Cell<u32>,
     subsystem: Cell<u32>,
@@ -443,7 +451,8 @@ impl Kept {
     }
 
     fn set(&self, recipient: &RawRecipient) {
-        let near = if recipient.parameters == 0 { recipient.version } else { 0 };
+        let is_plain = recipient.parameters == 0 && !takes_parts(recipient.body);
+        let near = if is_plain { recipient.version } else { 0 };
         let is_direct = recipient.direct != 0;
         self.near.set(if is_direct { 0 } else { near });
         self.near_direct.set(if is_direct { near } else { 0 });

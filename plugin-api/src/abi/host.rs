@@ -108,7 +108,7 @@ pub trait Host: Send + Sync + 'static {
     fn listen(&self, handle: u64, address: &str) -> Result<i32>;
     /// Sends from an own thread, or publishes, as the flags have it.
     fn outside_send(&self, handle: u64, path: &str, body: BodyRef<'_>) -> Result<()>;
-    /// Asks from an own thread.
+    /// Asks from an own thread, and answers with the request's number.
     fn outside_ask(
         &self,
         handle: u64,
@@ -116,13 +116,26 @@ pub trait Host: Send + Sync + 'static {
         body: BodyRef<'_>,
         within: u64,
         token: u64,
-    ) -> Result<()>;
+    ) -> Result<u64>;
     /// Waits for outcomes; `false` when the generation has ended.
     fn completion(&self, handle: u64, take: &mut dyn FnMut(u64, &Envelope, &[u8])) -> bool;
     /// A thread of a plugin was about to end the process, as `what` says. It runs no code of the plugin any more, so that this
     /// had better not return; if it does, the process ends.
     fn lost(&'static self, thread: LostThread<'_, Self::Turn>, what: &str) {
         let _ = (thread, what);
+    }
+    /// Adds a part to the answer of a request.
+    fn part(&self, handle: u64, request: u64, part: BodyRef<'_>) -> Result<()> {
+        let _ = (handle, request, part);
+        Err(Error::new(ErrorCode::Gone, "nobody takes answers in parts here"))
+    }
+    /// Gives away what waits of an answer in parts to an own thread.
+    fn parts(&self, handle: u64, request: u64, take: &mut dyn FnMut(u64, &Envelope, &[u8])) {
+        let _ = (handle, request, take);
+    }
+    /// Ends a request of the subsystem's own whose answer comes in parts.
+    fn cancel(&self, handle: u64, request: u64) {
+        let _ = (handle, request);
     }
 }
 
@@ -866,6 +879,9 @@ impl<H: Host> Served<H> {
             outside_ask: outside_ask::<H>,
             completion: completion::<H>,
             lost: lost::<H>,
+            part: part::<H>,
+            parts: parts::<H>,
+            cancel: cancel::<H>,
         });
     }
 
@@ -1143,12 +1159,48 @@ unsafe extern "C" fn outside_ask<H: Host>(
     body: RawBody,
     within: u64,
     token: u64,
+    request: *mut u64,
     error: *mut RawError,
 ) -> u32 {
-    // SAFETY: the plugin passes its link's host and arguments valid for the call.
-    guard(error, || unsafe {
-        host_of::<H>(host).outside_ask(handle, path.text(), body_ref(body), within, token)
+    guard(error, || {
+        // SAFETY: the plugin passes its link's host and arguments valid for the call.
+        let asked = unsafe {
+            host_of::<H>(host).outside_ask(handle, path.text(), body_ref(body), within, token)?
+        };
+        // SAFETY: the plugin passes a place for the number.
+        unsafe { request.write(asked) };
+        Ok(())
     })
+}
+
+unsafe extern "C" fn part<H: Host>(
+    host: *const c_void,
+    handle: u64,
+    request: u64,
+    part: RawBody,
+    error: *mut RawError,
+) -> u32 {
+    // SAFETY: the plugin passes its link's host and a part valid for the call.
+    guard(error, || unsafe { host_of::<H>(host).part(handle, request, body_ref(part)) })
+}
+
+unsafe extern "C" fn parts<H: Host>(
+    host: *const c_void,
+    handle: u64,
+    request: u64,
+    sink: CompletionSink,
+) {
+    let mut give = |token: u64, outcome: &Envelope, content: &[u8]| {
+        // SAFETY: as for `completion`.
+        unsafe { (sink.take)(sink.context, token, outcome, content.into()) }
+    };
+    // SAFETY: the plugin passes its link's host.
+    quiet((), || unsafe { host_of::<H>(host).parts(handle, request, &mut give) });
+}
+
+unsafe extern "C" fn cancel<H: Host>(host: *const c_void, handle: u64, request: u64) {
+    // SAFETY: the plugin passes its link's host.
+    quiet((), || unsafe { host_of::<H>(host).cancel(handle, request) });
 }
 
 unsafe extern "C" fn completion<H: Host>(

@@ -222,8 +222,9 @@ impl Link {
         body: RawBody,
         within: u64,
         token: u64,
-    ) -> Result<()> {
-        // SAFETY: path and body outlive the call.
+    ) -> Result<u64> {
+        let mut request = 0;
+        // SAFETY: path, body and the place for the request outlive the call.
         checked(|error| unsafe {
             self.calls.outside_ask()(
                 self.host,
@@ -232,9 +233,30 @@ impl Link {
                 body,
                 within,
                 token,
+                &mut request,
                 error,
             )
-        })
+        })?;
+        Ok(request)
+    }
+
+    pub(crate) fn part(&self, request: u64, part: RawBody) -> Result<()> {
+        // SAFETY: the part's bytes outlive the call.
+        checked(|error| unsafe { self.calls.part()(self.host, self.handle, request, part, error) })
+    }
+
+    /// Takes what has come of an answer in parts.
+    pub(crate) fn parts(&self, request: u64, mut take: impl FnMut(u64, &Envelope, &[u8])) {
+        let mut take: &mut dyn FnMut(u64, &Envelope, &[u8]) = &mut take;
+        let sink =
+            CompletionSink { context: ptr::from_mut(&mut take).cast(), take: take_completion };
+        // SAFETY: as for `completion`.
+        unsafe { self.calls.parts()(self.host, self.handle, request, sink) }
+    }
+
+    pub(crate) fn cancel(&self, request: u64) {
+        // SAFETY: the link is live.
+        unsafe { self.calls.cancel()(self.host, self.handle, request) }
     }
 
     /// Waits for outcomes; `false` when the generation has ended.

@@ -216,6 +216,11 @@ pub mod flags {
     pub const MAY_WAIT: u16 = 0x0200;
     /// On the way to the host only: the path is that of an event of the subsystem's own, to be published.
     pub const EVENT: u16 = 0x0800;
+    /// On a request: whoever asks takes the answer in parts. On an outcome: a part, and there is more; its `deadline` holds the
+    /// request.
+    pub const PART: u16 = 0x4000;
+    /// This outcome is the end of an answer in parts.
+    pub const END: u16 = 0x8000;
     /// The bytes came from the edge: a raw handler gets them unchanged, a typed one reads them as JSON.
     pub const EDGE: u16 = 0x0080;
 }
@@ -612,7 +617,8 @@ pub struct HostCalls {
         body: RawBody,
         error: *mut RawError,
     ) -> u32,
-    /// Sends a request from a plugin's own thread; its outcome comes by `completion` with the token.
+    /// Sends a request from a plugin's own thread, and writes its number to `request`; its outcome comes by `completion` with
+    /// the token. Of an answer in parts an outcome without content comes, which says that `parts` has some.
     pub outside_ask: unsafe extern "C" fn(
         host: *const c_void,
         handle: u64,
@@ -620,6 +626,7 @@ pub struct HostCalls {
         body: RawBody,
         within: u64,
         token: u64,
+        request: *mut u64,
         error: *mut RawError,
     ) -> u32,
     /// Waits for the next outcomes and gives them to the sink. 0 when the generation has ended, else 1.
@@ -628,7 +635,6 @@ pub struct HostCalls {
     /// The calling thread was about to end the process, as `text` says, and runs no code of the plugin any more: it is the
     /// host's to keep. `turn` is null outside of a call with one; `is_in_call` is 1 on threads of `ctx.spawn` and of the host,
     /// 0 where `handle` is of any instance. Returns only if the process may end.
-    #[sabi(last_prefix_field)]
     pub lost: unsafe extern "C" fn(
         host: *const c_void,
         turn: *mut c_void,
@@ -636,6 +642,21 @@ pub struct HostCalls {
         is_in_call: u32,
         text: Bytes,
     ),
+    /// Adds a part to the answer of a request whose asker takes parts. At once, also within a call: no commit holds it back.
+    /// Where [`flags::MAY_WAIT`] says so, it waits for the asker to take earlier ones.
+    pub part: unsafe extern "C" fn(
+        host: *const c_void,
+        handle: u64,
+        request: u64,
+        part: RawBody,
+        error: *mut RawError,
+    ) -> u32,
+    /// Gives the parts that wait for a request of an own thread to the sink, and the outcome behind the last of them.
+    pub parts:
+        unsafe extern "C" fn(host: *const c_void, handle: u64, request: u64, sink: CompletionSink),
+    /// Ends a request of the subsystem's own whose answer comes in parts: it wants no more of them.
+    #[sabi(last_prefix_field)]
+    pub cancel: unsafe extern "C" fn(host: *const c_void, handle: u64, request: u64),
 }
 
 /// The most bytes that the lengths take with which encoded parameters begin.

@@ -4,7 +4,11 @@ use crate::{
     Kit, Request, Sample, Typed, codec::Encoded, directory::refusal, host::encode, world::Message,
 };
 use mycelia_kernel::{ids::SubsystemId, table::Resolved};
-use mycelia_plugin::{ErrorCode, Export, Result, abi::Envelope};
+use mycelia_plugin::{
+    ErrorCode, Export, Result,
+    abi::{Envelope, flags},
+};
+use std::collections::VecDeque;
 
 /// Somebody who sends to the subsystem.
 pub struct Caller<'k, S: Export> {
@@ -62,6 +66,21 @@ impl<'k, S: Export> Caller<'k, S> {
     /// # Errors
     /// As for [`Kit::request`].
     pub fn request(&self, path: &str, body: impl Sample) -> Result<Request<'k, S>> {
+        self.begin(path, body, 0)
+    }
+
+    /// As [`Kit::ask_parts`], under this name.
+    ///
+    /// # Errors
+    /// As for [`Kit::ask_parts`].
+    #[track_caller]
+    pub fn ask_parts<R: Typed>(&self, path: &str, body: impl Sample) -> Result<Vec<R>> {
+        let request = self.begin(path, body, flags::PART)?;
+        request.expect_schema::<R>(path)?;
+        request.parts()
+    }
+
+    fn begin(&self, path: &str, body: impl Sample, how: u16) -> Result<Request<'k, S>> {
         let mut message = self.message(path, &body)?;
         let mut state = self.kit.state();
         let deadline = state.now + state.ask_deadline;
@@ -69,6 +88,10 @@ impl<'k, S: Export> Caller<'k, S> {
             state.asked_by_test.begin(deadline, ()).expect("a test has fewer open requests").pack();
         (message.envelope.reply, message.envelope.deadline) = (id, deadline);
         state.answers.insert(id, None);
+        if how & flags::PART != 0 {
+            message.envelope.flags |= flags::PART;
+            state.parts.insert(id, VecDeque::new());
+        }
         state.post(message)?;
         Ok(Request::new(self.kit, id, path))
     }

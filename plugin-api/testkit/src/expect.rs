@@ -5,8 +5,11 @@ use crate::{
     codec::{Encoded, read},
     world::{Answer, Content, Outgoing},
 };
-use mycelia_plugin::{Error, Export, Payload, Result};
+use mycelia_plugin::{Error, Export, Payload, Result, abi::flags};
 use std::time::Duration;
+
+/// How far the clock moves while parts are waited for.
+const STEP: Duration = Duration::from_millis(1);
 
 /// A request of the test, whose answer may come later.
 #[must_use = "look at its outcome"]
@@ -24,6 +27,8 @@ impl<'k, S: Export> Request<'k, S> {
     /// Refuses a type of reply that the route does not have.
     pub(crate) fn expect_schema<R: Typed>(&self, path: &str) -> Result<()> {
         let wanted = self.kit.reply_schema(path);
+        // The lowest bit says that there may be many.
+        let wanted = wanted & !1;
         if wanted == 0 || wanted == hash_of::<R>() {
             return Ok(());
         }
@@ -50,6 +55,37 @@ impl<'k, S: Export> Request<'k, S> {
     pub fn outcome<R: Typed>(self) -> Result<R> {
         let content = self.take_answer()?;
         read(&content.bytes, content.flags)
+    }
+
+    /// The parts of the answer up to its end, which the clock moves on for.
+    pub(crate) fn parts<R: Typed>(self) -> Result<Vec<R>> {
+        let mut parts = Vec::new();
+        loop {
+            self.kit.run();
+            let mut state = self.kit.state();
+            let came = state.parts.get_mut(&self.id).map(std::mem::take).unwrap_or_default();
+            let answer = state.answers.get_mut(&self.id).and_then(Option::take);
+            if answer.is_some() {
+                state.parts.remove(&self.id);
+            }
+            drop(state);
+            let is_idle = came.is_empty();
+            for part in came {
+                parts.push(read(&part.bytes, part.flags)?);
+            }
+            match answer {
+                Some(answer) => {
+                    let last = answer?;
+                    if last.flags & flags::END == 0 {
+                        parts.push(read(&last.bytes, last.flags)?);
+                    }
+                    return Ok(parts);
+                }
+                // The deadline comes at the latest.
+                None if is_idle => self.kit.advance(STEP),
+                None => {}
+            }
+        }
     }
 
     /// The reply as bytes, or the error that came instead.

@@ -406,12 +406,23 @@ impl Host for World {
         body: BodyRef<'_>,
         within: u64,
         token: u64,
-    ) -> Result<()> {
+    ) -> Result<u64> {
         self.change(|state| {
             let (mut envelope, content) = state.outside(handle, path, body)?;
             (envelope.reply, envelope.deadline) = state.begin(within, 0, Target::Thread(token))?;
-            state.dispatch(envelope, content).inspect_err(|_| state.cancel(envelope.reply))
+            let sent = state.dispatch(envelope, content);
+            sent.map(|()| envelope.reply).inspect_err(|_| state.cancel(envelope.reply))
         })
+    }
+
+    fn part(&self, handle: u64, request: u64, part: BodyRef<'_>) -> Result<()> {
+        let mut state = self.lock();
+        if handle != state.generation {
+            let text = "the instance has ended";
+            return Err(Error::new(ErrorCode::Gone, text).handled(Handled::No));
+        }
+        let content = Content { bytes: part.bytes.to_owned(), flags: part.flags & flags::ENCODING };
+        state.add_part(request, content)
     }
 
     fn completion(&self, handle: u64, take: &mut dyn FnMut(u64, &Envelope, &[u8])) -> bool {

@@ -74,6 +74,18 @@ impl<S: Export> Kit<S> {
         self.operator().ask(path, body)
     }
 
+    /// Asks a route of the subsystem, as the operator, and takes its answer in parts: those that came, up to the end.
+    ///
+    /// As a host does, it keeps up to 16 parts at a time and refuses the next one, until the test has taken them; while none
+    /// comes, the clock moves on by milliseconds. A whole answer is the one part.
+    ///
+    /// # Errors
+    /// What resolving the path says, and the error that the answer ended with, `deadline` at the latest.
+    #[track_caller]
+    pub fn ask_parts<R: Typed>(&self, path: &str, body: impl Sample) -> Result<Vec<R>> {
+        self.operator().ask_parts(path, body)
+    }
+
     /// Sends to a route of the subsystem, as the operator, and waits for the handler.
     ///
     /// # Errors

@@ -26,6 +26,8 @@ use std::{
 pub(crate) const BATCH: usize = 64;
 /// The most messages that wait, requests that are open, and timers that are set.
 const ROOM: u16 = 1024;
+/// Parts of one answer that wait at most, as in a host.
+const WINDOW: usize = 16;
 /// Where the clock begins: not at 0, which is what a time that was never set has.
 const MORNING: u64 = 3_600_000_000_000;
 
@@ -167,6 +169,8 @@ pub(crate) struct State {
     /// The test's requests, and their answers once they are there.
     pub asked_by_test: Asks<()>,
     pub answers: BTreeMap<u64, Option<Answer>>,
+    /// The parts that wait for the test, of those of its requests that take parts.
+    pub parts: BTreeMap<u64, VecDeque<Content>>,
     /// Requests that were handled and not answered.
     pub taken: BTreeSet<u64>,
     /// Those of them whose responders a new instance restored.
@@ -209,6 +213,7 @@ impl State {
             targets: BTreeMap::new(),
             asked_by_test: Asks::new(SubsystemId::OPERATOR, ROOM),
             answers: BTreeMap::new(),
+            parts: BTreeMap::new(),
             taken: BTreeSet::new(),
             held: BTreeSet::new(),
             completions: VecDeque::new(),
@@ -294,6 +299,22 @@ impl State {
         if asks.end(id, how).is_some() {
             self.deliver(id, answer, by);
         }
+    }
+
+    /// Adds a part to the answer of a request of the test's, if that takes parts and has room.
+    pub fn add_part(&mut self, request: u64, part: Content) -> Result<()> {
+        let is_open = matches!(self.answers.get(&request), Some(None));
+        let Some(waiting) = self.parts.get_mut(&request).filter(|_| is_open) else {
+            let text = "nobody waits for the answer any more";
+            return Err(Error::new(ErrorCode::Gone, text).handled(Handled::No));
+        };
+        if waiting.len() >= WINDOW {
+            let text = format!("the test has not taken the last {WINDOW} parts");
+            let retry = Duration::from_millis(10);
+            return Err(Error::full(text).handled(Handled::No).retry_after(retry));
+        }
+        waiting.push_back(part);
+        Ok(())
     }
 
     /// Ends what should have been answered by now.

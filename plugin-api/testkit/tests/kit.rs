@@ -15,6 +15,8 @@ use std::{
 struct Stub {
     #[serde(skip)]
     kept: Vec<Responder<()>>,
+    #[serde(skip)]
+    counting: Option<(StreamWriter<u64>, u64, u64)>,
 }
 
 impl Subsystem for Stub {
@@ -35,6 +37,8 @@ impl Subsystem for Stub {
         on("half", Self::half),
         on("listen", Self::listen),
         on("data", Self::data),
+        on("count/{end}", Self::count),
+        on("more", Self::more),
         on_reply("asked", Self::asked),
     ];
 
@@ -60,6 +64,32 @@ impl<'de> Deserialize<'de> for Lossy {
 }
 
 impl Stub {
+    fn count(
+        &mut self,
+        ctx: &mut Context,
+        end: Param<u64>,
+        writer: StreamWriter<u64>,
+    ) -> Result<()> {
+        self.counting = Some((writer, 0, end.0));
+        self.more(ctx)
+    }
+
+    fn more(&mut self, ctx: &mut Context) -> Result<()> {
+        let Some((mut writer, mut next, end)) = self.counting.take() else { return Ok(()) };
+        while next < end {
+            match writer.part(&next) {
+                Ok(()) => next += 1,
+                Err(error) if error.code == ErrorCode::Full => {
+                    self.counting = Some((writer, next, end));
+                    return ctx.after("10ms", "more", &());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        writer.end();
+        Ok(())
+    }
+
     fn send(&mut self, ctx: &mut Context) -> Result<()> {
         ctx.send("kv://put/x", &1_u8)
     }
@@ -282,4 +312,13 @@ fn names_and_grants_can_be_set() {
     assert_eq!(kit.send("send", nothing()).unwrap_err().code, ErrorCode::Denied);
     assert!(Kit::<Stub>::setup().name("kernel").start().is_err());
     assert!(Kit::<Stub>::setup().grants(&["no scope"]).start().is_err());
+}
+
+#[test]
+fn an_answer_in_parts_comes_as_the_test_takes_it() {
+    let kit = Kit::<Stub>::new("()").unwrap();
+    assert_eq!(kit.ask_parts::<u64>("count/100", "").unwrap(), (0..100).collect::<Vec<u64>>());
+    assert_eq!(kit.ask_parts::<u64>("count/0", "").unwrap(), Vec::<u64>::new());
+    let error = kit.ask::<u64>("count/1", "").unwrap_err();
+    assert!(error.text.contains("`operator` takes one outcome"), "{error}");
 }

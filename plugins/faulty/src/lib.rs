@@ -12,6 +12,7 @@ mod sequence;
 mod shapes;
 mod stamp;
 mod state;
+mod streams;
 
 use end::end;
 use gate::Gates;
@@ -84,6 +85,8 @@ pub struct Faulty {
     outside: Arc<Mutex<Tally>>,
     threads: Threads,
     hoard: Vec<Vec<u8>>,
+    /// What threads were told that wrote or took parts.
+    words: Arc<Mutex<Vec<String>>>,
 }
 
 impl Subsystem for Faulty {
@@ -113,6 +116,19 @@ impl Subsystem for Faulty {
         on("answer_kept", Self::answer_kept),
         on("by_thread", Self::answer_by_thread),
         on("forward", Self::forward),
+        // Ways to answer in parts, and to take them.
+        on("parts/{count}", Self::parts),
+        on("parts_in_turns/{count}", Self::parts_in_turns),
+        on("parts_by_thread/{count}", Self::parts_by_thread),
+        on("feed", Self::feed),
+        on("open_parts", Self::open_parts),
+        on("add_parts/{count}", Self::add_parts),
+        on("end_parts", Self::end_parts),
+        on("refused", Self::refused),
+        on("ask_parts/{limit}", Self::ask_parts),
+        on("ask_parts_within/{limit}", Self::ask_parts_within),
+        on("take_parts/{count}", Self::take_parts),
+        on("parts_taken", Self::parts_taken),
         // Ways to send.
         on("burst/{count}", Self::burst),
         on("forever", Self::forever),
@@ -147,6 +163,7 @@ impl Subsystem for Faulty {
         on("log/{level}", Self::log),
         on_reply("outcome/{number}", Self::outcome),
         on_reply("outcome_of_area", Self::outcome_of_area),
+        on_reply("part/{limit}", Self::part),
         every("20ms", "tick", Self::tick),
     ];
 
@@ -165,6 +182,7 @@ impl Subsystem for Faulty {
             outside: Arc::default(),
             threads: Threads::default(),
             hoard: Vec::new(),
+            words: Arc::default(),
         })
     }
 

@@ -1,6 +1,6 @@
 //! What outlives a reload.
 
-use crate::{Faulty, Waiting, sequence::Sequences};
+use crate::{Faulty, Waiting, sequence::Sequences, streams::Feed};
 use mycelia_plugin::{Error, Result, State};
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
@@ -19,6 +19,9 @@ pub(crate) struct Kept {
     pub waiting: Vec<Waiting>,
     pub sequences: Sequences,
     pub ballast: Ballast,
+    pub feeds: Vec<Feed>,
+    pub parts: Vec<String>,
+    pub refused: Vec<String>,
 }
 
 impl State<Faulty> for Kept {

@@ -58,10 +58,16 @@ pub struct Entry {
     pub path: String,
     /// Where the message goes: `kv://get/{key}`.
     pub to: String,
+    /// Who is asked first, and may refuse: `limiter://take/{client}`.
+    #[serde(default)]
+    pub guard: Option<String>,
     /// What the message holds.
     #[serde(default)]
     pub pass: Pass,
-    /// The request's deadline; the host's `ask_deadline` without it.
+    /// How an answer in parts goes out.
+    #[serde(default)]
+    pub reply: ReplyAs,
+    /// The request's deadline, and that of each part of an answer in parts; the host's `ask_deadline` without it.
     #[serde(default)]
     pub within: Option<Span>,
 }
@@ -74,6 +80,16 @@ pub enum Pass {
     Body,
     /// All of it, as a [`mycelia_http_message::Request`].
     Request,
+}
+
+/// How an answer in parts becomes a response.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub enum ReplyAs {
+    /// Chunk by chunk, or as server-sent events if the client accepts those.
+    #[default]
+    Chunks,
+    /// As server-sent events.
+    Events,
 }
 
 /// A duration, written as `"250ms"`.

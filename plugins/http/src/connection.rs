@@ -107,12 +107,29 @@ fn exchange<H: Host>(
     Box::pin(async move {
         activity.request_begins();
         let Exchanged { mut response, is_cut } = gateway.exchange(request, client).await;
-        activity.request_ends(is_cut);
+        if response.body().is_whole() {
+            activity.request_ends(is_cut);
+        } else {
+            response.body_mut().guard =
+                Some(Box::new(Writing { activity: activity.clone(), is_cut }));
+        }
         if is_cut || activity.is_closing() {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         Ok(response)
     })
+}
+
+/// A response that is written part by part: its request ends with it.
+struct Writing {
+    activity: Rc<Activity>,
+    is_cut: bool,
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        self.activity.request_ends(self.is_cut);
+    }
 }
 
 fn poll_alarm(

@@ -2,16 +2,22 @@
 
 use crate::{
     Plan,
-    config::{Limits, Pass},
-    host::Host,
+    body::Form,
+    config::{Limits, Pass, ReplyAs},
+    host::{Answer, Host},
     map::{Found, Rule},
     respond::{self, Response, problem},
 };
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode, header::ALLOW, request::Parts};
+use http::{
+    HeaderMap, HeaderValue, StatusCode,
+    header::{ACCEPT, ALLOW},
+    request::Parts,
+};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
 use mycelia_http_message::Request;
+use mycelia_plugin::{Error, ErrorCode, Handled};
 use std::{net::SocketAddr, sync::Arc};
 
 /// What all connections share.
@@ -47,14 +53,30 @@ impl<H: Host> Gateway<H> {
         upload: &mut Upload,
         client: SocketAddr,
     ) -> Result<Response, Response> {
-        let (rule, to) = match self.plan.map.find(&parts.method, parts.uri.path()) {
-            Found::Rule(rule, to) => (rule, to),
+        let (rule, paths) = match self.plan.map.find(&parts.method, parts.uri.path(), client.ip()) {
+            Found::Rule(rule, paths) => (rule, paths),
             Found::OtherMethods(allow) => return Err(no_method(&parts, &allow)),
             Found::Nothing => return Err(no_route(&parts)),
         };
+        if let Some(guard) = &paths.guard {
+            self.pass_guard(guard, rule).await.map_err(|error| respond::of_error(&error))?;
+        }
         let body = upload.read(&self.plan.limits).await?;
-        let answered = self.ask(rule, &to, parts, body, client).await;
+        let answered = self.ask(rule, &paths.to, parts, body, client).await;
         answered.map_err(|error| respond::of_error(&error))
+    }
+
+    /// Asks a guard, which lets the request pass by any answer that is no error.
+    async fn pass_guard(&self, guard: &str, rule: &Rule) -> mycelia_plugin::Result<()> {
+        let passed = self.host.ask_body(guard, Bytes::new(), rule.within).await;
+        // What the client asked for may well be there: that its guard is not, is no 404.
+        let is_missing =
+            |error: &Error| error.code == ErrorCode::NoRoute && error.handled == Handled::No;
+        passed.map(drop).map_err(|error| match is_missing(&error) {
+            true => Error::new(ErrorCode::Gone, format!("the guard is not there: {}", error.text))
+                .handled(Handled::No),
+            false => error,
+        })
     }
 
     async fn ask(
@@ -66,13 +88,26 @@ impl<H: Host> Gateway<H> {
         client: SocketAddr,
     ) -> mycelia_plugin::Result<Response> {
         match rule.pass {
-            Pass::Body => Ok(respond::of_reply(self.host.ask_body(to, body, rule.within).await?)),
+            Pass::Body => Ok(match self.host.ask_body(to, body, rule.within).await? {
+                Answer::Whole(reply) => respond::of_reply(reply),
+                Answer::Parts(first, rest) => respond::of_parts(first, rest, form(rule, &parts)),
+            }),
             Pass::Request => {
                 let request = whole(parts, body, client);
                 respond::of_message(self.host.ask_request(to, request, rule.within).await?)
             }
         }
     }
+}
+
+/// How parts go out: as the map says, or as the client asks.
+fn form(rule: &Rule, parts: &Parts) -> Form {
+    let accepted = parts.headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let is_event_source = |value: &str| value.to_ascii_lowercase().contains("text/event-stream");
+    if rule.reply == ReplyAs::Events || accepted.into_iter().any(is_event_source) {
+        return Form::Events;
+    }
+    Form::Chunks
 }
 
 /// The body of a request while it comes in.

@@ -7,6 +7,8 @@
 //!     listen: "127.0.0.1:8080",
 //!     map: [
 //!         (method: "PUT", path: "/kv/{key}", to: "kv://put/{key}", pass: Body),
+//!         (method: "POST", path: "/orders/{id}", to: "orders://place/{id}", guard: "limiter://take/{client}"),
+//!         (method: "GET", path: "/orders", to: "orders://watch", reply: Events),
 //!         (method: "GET", path: "/site/{*page}", to: "site://page", pass: Request, within: "2s"),
 //!     ],
 //!     // Limits, with their defaults:
@@ -30,12 +32,23 @@
 //! **`to`** is the message's path. `{name}` in it stands for what `path` captured, still percent-encoded: it is decoded once,
 //! by the handler's `Param`.
 //!
+//! **`guard`** is a path that is asked first, with an empty body, before the request's own is read. It has the parameters of
+//! `to`, and `{client}`, the client's IP address without its port. What it answers lets the request pass, and an error of it
+//! is the response: `full` from its handler is a 429 with `Retry-After`, and a guard that is not there a 503. `within` holds
+//! for the guard and for the request, each from its own start.
+//!
 //! **`pass: Body`** (the default) sends the body's bytes. A raw handler gets and gives bytes unchanged, as
 //! `application/octet-stream`; a typed one reads JSON and answers with JSON. Query and headers are not passed.
 //! The status is 200, or 204 for the `null` of a handler that returns nothing.
 //!
 //! **`pass: Request`** sends a [`mycelia_http_message::Request`], and the handler answers with a
 //! [`mycelia_http_message::Response`]; any other answer is a 502.
+//!
+//! **Answers in parts** of a `pass: Body` entry go out as they come, as fast as the client reads: raw ones as chunks of
+//! `application/octet-stream`, typed ones as lines of JSON. With `reply: Events`, or for a client that accepts
+//! `text/event-stream`, each is a server-sent event; behind the last one comes an event `end`, or an event `error` with the
+//! JSON of the error. Chunks are cut short by an error. `within` holds for the time between two parts, and a client that
+//! hangs up cancels the request.
 //!
 //! **Errors** are `{"error": word, "text": …}` with the status of [`ErrorCode::http_status`]; 429 and 503 carry `Retry-After`.
 //! The gateway's own words are `no_route` (404), `no_method` (405, with `Allow`), `too_large` (413), `deadline` (408) and
@@ -53,6 +66,7 @@
 //! full queue that blocks, every request of the gateway would wait.
 #![forbid(unsafe_code)]
 
+mod body;
 mod config;
 mod connection;
 mod exchange;
@@ -65,7 +79,7 @@ mod server;
 mod tests;
 
 use config::Limits;
-pub use config::{Entry, Pass, Settings, Size, Span};
+pub use config::{Entry, Pass, ReplyAs, Settings, Size, Span};
 use map::Map;
 use mycelia_plugin::prelude::*;
 use std::sync::Arc;

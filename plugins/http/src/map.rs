@@ -1,12 +1,15 @@
 //! Which request goes where. Pure: decided from method and path alone.
 
 use crate::{
-    config::{Entry, Pass},
+    config::{Entry, Pass, ReplyAs},
     pattern::{Pattern, Template},
 };
 use http::Method;
 use mycelia_plugin::{Error, Result};
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
+
+/// The client's address, in a guard.
+const CLIENT: &str = "client";
 
 /// The map of the config, checked. No two rules of one method match the same requests.
 #[derive(Debug)]
@@ -21,18 +24,28 @@ pub(crate) struct Rule {
     method: Method,
     pattern: Pattern,
     to: Template,
+    guard: Option<Template>,
     pub pass: Pass,
+    pub reply: ReplyAs,
     pub within: Option<Duration>,
 }
 
 /// What the map says of a request.
 #[derive(Debug)]
 pub(crate) enum Found<'m> {
-    /// It goes to this path, as this rule has it.
-    Rule(&'m Rule, String),
+    /// It goes to these paths, as this rule has it.
+    Rule(&'m Rule, Paths),
     /// Its path is there, but only for these methods.
     OtherMethods(String),
     Nothing,
+}
+
+/// Where the messages of a request go.
+#[derive(Debug)]
+pub(crate) struct Paths {
+    /// Whoever is asked first.
+    pub guard: Option<String>,
+    pub to: String,
 }
 
 impl Map {
@@ -70,13 +83,13 @@ impl Map {
         Err(Error::invalid(mistakes.join("; ")))
     }
 
-    /// What becomes of a request.
-    pub fn find(&self, method: &Method, path: &str) -> Found<'_> {
+    /// What becomes of a request of this client.
+    pub fn find(&self, method: &Method, path: &str, client: IpAddr) -> Found<'_> {
         let mut others: Vec<&Method> = Vec::new();
         for rule in &self.rules {
             let Some(captures) = rule.pattern.captures(path) else { continue };
             if rule.serves(method) {
-                return Found::Rule(rule, rule.to.fill(&captures));
+                return Found::Rule(rule, rule.paths(captures, client));
             }
             others.push(&rule.method);
         }
@@ -87,12 +100,35 @@ impl Map {
 impl Rule {
     fn new(entry: &Entry) -> Result<Self, String> {
         let pattern = Pattern::parse(&entry.path)?;
-        let to = Template::parse(&entry.to, &pattern)?;
+        let mut names: Vec<&str> = pattern.names().collect();
+        let to = Template::parse("to", &entry.to, &names)?;
+        let guard = match &entry.guard {
+            Some(_) if names.contains(&CLIENT) => {
+                return Err("`path` has a `{client}` of its own; name it otherwise, since in a `guard` that is the \
+                    client's address"
+                    .into());
+            }
+            Some(guard) => {
+                names.push(CLIENT);
+                Some(Template::parse("guard", guard, &names)?)
+            }
+            None => None,
+        };
         let within = entry.within.map(|within| within.0);
         if within == Some(Duration::ZERO) {
             return Err("`within` is zero".into());
         }
-        Ok(Rule { method: parse_method(&entry.method)?, pattern, to, pass: entry.pass, within })
+        let method = parse_method(&entry.method)?;
+        Ok(Rule { method, pattern, to, guard, pass: entry.pass, reply: entry.reply, within })
+    }
+
+    fn paths(&self, captures: Vec<&str>, client: IpAddr) -> Paths {
+        let to = self.to.fill(&captures);
+        let guard = self.guard.as_ref().map(|guard| {
+            let client = client.to_canonical().to_string();
+            guard.fill(&[captures, vec![client.as_str()]].concat())
+        });
+        Paths { guard, to }
     }
 
     fn serves(&self, method: &Method) -> bool {

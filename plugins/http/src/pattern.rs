@@ -50,7 +50,7 @@ impl Pattern {
     }
 
     /// The names of the parameters, from the left.
-    fn names(&self) -> impl Iterator<Item = &str> {
+    pub fn names(&self) -> impl Iterator<Item = &str> {
         self.segments.iter().filter_map(|segment| match segment {
             Segment::Literal(_) => None,
             Segment::Parameter(name) | Segment::Tail(name) => Some(name.as_str()),
@@ -153,8 +153,12 @@ const MAX_PATH: usize = 2048;
 const MAX_SEGMENTS: usize = 32;
 
 impl Template {
-    /// Reads a template for the captures of a pattern; the error tells what to write instead.
-    pub fn parse(text: &str, pattern: &Pattern) -> Result<Self, String> {
+    /// Reads the template that the config has in `word`, for values of these names; the error tells what to write instead.
+    pub fn parse(word: &str, text: &str, names: &[&str]) -> Result<Self, String> {
+        Template::read(text, names).map_err(|error| format!("`{word}` {error}"))
+    }
+
+    fn read(text: &str, names: &[&str]) -> Result<Self, String> {
         let (subsystem, path) =
             text.split_once("://").ok_or_else(|| no_path(text, "it has no `://`"))?;
         check_subsystem(text, subsystem)?;
@@ -164,7 +168,7 @@ impl Template {
             let (name, after) =
                 after.split_once('}').ok_or_else(|| no_path(text, "a brace is not closed"))?;
             parts.push(Part::Text(before.to_owned()));
-            parts.push(Part::Capture(number_of(name, pattern)?));
+            parts.push(Part::Capture(number_of(name, names)?));
             rest = after;
         }
         parts.push(Part::Text(rest.to_owned()));
@@ -203,7 +207,7 @@ impl Template {
 }
 
 fn no_path(text: &str, reason: &str) -> String {
-    format!("`to` is `{text}`, which is no path: {reason}; write one such as `kv://get/{{key}}`")
+    format!("is `{text}`, which is no path: {reason}; write one such as `kv://get/{{key}}`")
 }
 
 fn check_subsystem(text: &str, name: &str) -> Result<(), String> {
@@ -217,11 +221,11 @@ fn check_subsystem(text: &str, name: &str) -> Result<(), String> {
     ))
 }
 
-fn number_of(name: &str, pattern: &Pattern) -> Result<usize, String> {
+fn number_of(name: &str, names: &[&str]) -> Result<usize, String> {
     let bare = name.strip_prefix('*').unwrap_or(name);
-    pattern.names().position(|candidate| candidate == bare).ok_or_else(|| {
-        let names: Vec<String> = pattern.names().map(|name| format!("`{{{name}}}`")).collect();
+    names.iter().position(|candidate| *candidate == bare).ok_or_else(|| {
+        let names: Vec<String> = names.iter().map(|name| format!("`{{{name}}}`")).collect();
         let known = if names.is_empty() { "no parameters".into() } else { names.join(", ") };
-        format!("`to` names `{{{name}}}`, but `path` has {known}")
+        format!("names `{{{name}}}`, but `path` has {known}")
     })
 }

@@ -1,19 +1,23 @@
 //! Responses of answers and of errors. Pure.
 
-use crate::host::Reply;
+use crate::{
+    body::{Body, Form, told},
+    host::{Parts, Reply},
+};
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode,
-    header::{self, CONTENT_TYPE, RETRY_AFTER},
+    header::{self, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER},
 };
-use http_body_util::Full;
 use mycelia_http_message as message;
 use mycelia_plugin::{Error, ErrorCode, Handled, Result};
 
 /// A response as it goes to hyper.
-pub(crate) type Response = http::Response<Full<Bytes>>;
+pub(crate) type Response = http::Response<Body>;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const JSON_LINES: HeaderValue = HeaderValue::from_static("application/x-ndjson");
+const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
 const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
 /// Headers that a handler does not decide: they say how the connection goes on, or are made by hyper.
@@ -40,6 +44,22 @@ pub(crate) fn of_reply(reply: Reply) -> Response {
         HeaderMap::from_iter([(CONTENT_TYPE, content_type)]),
         reply.body.into(),
     )
+}
+
+/// The response of a `pass: Body` entry whose handler answers in parts.
+pub(crate) fn of_parts(first: Option<Reply>, rest: Parts, form: Form) -> Response {
+    let is_json = first.as_ref().is_some_and(|first| first.is_json);
+    let content_type = match form {
+        Form::Chunks if is_json => JSON_LINES,
+        Form::Chunks => BYTES,
+        Form::Events => EVENTS,
+    };
+    let mut response = Response::new(Body::parts(first, rest, form));
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    if form == Form::Events {
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    }
+    response
 }
 
 /// The response that a handler put together.
@@ -95,12 +115,11 @@ fn seconds(error: &Error) -> u64 {
 
 /// A response that tells what is wrong.
 pub(crate) fn problem(status: StatusCode, word: &str, text: &str) -> Response {
-    let body = serde_json::json!({ "error": word, "text": text }).to_string();
-    response(status, HeaderMap::from_iter([(CONTENT_TYPE, JSON)]), body.into())
+    response(status, HeaderMap::from_iter([(CONTENT_TYPE, JSON)]), told(word, text).into())
 }
 
 fn response(status: StatusCode, headers: HeaderMap, body: Bytes) -> Response {
-    let mut response = Response::new(Full::new(body));
+    let mut response = Response::new(Body::whole(body));
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     response

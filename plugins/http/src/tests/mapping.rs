@@ -3,7 +3,7 @@
 use crate::{
     Http, Settings,
     host::Reply,
-    map::{Found, Map},
+    map::{Found, Map, Paths},
     respond,
 };
 use http::Method;
@@ -12,16 +12,20 @@ use mycelia_plugin::{Error, ErrorCode, Handled, Subsystem};
 use std::time::Duration;
 
 fn map(entries: &str) -> Map {
-    let settings: Settings =
-        ron::from_str(&format!("(listen: \"127.0.0.1:0\", map: [{entries}])")).unwrap();
+    let options =
+        ron::Options::default().with_default_extension(ron::extensions::Extensions::IMPLICIT_SOME);
+    let config = format!("(listen: \"127.0.0.1:0\", map: [{entries}])");
+    let settings: Settings = options.from_str(&config).unwrap();
     Map::new(settings.map).unwrap()
 }
 
 /// `KIND DETAIL`: where a request goes, or the methods its path has.
 fn found(map: &Map, request: &str) -> String {
     let (method, path) = request.split_once(' ').unwrap();
-    match map.find(&Method::from_bytes(method.as_bytes()).unwrap(), path) {
-        Found::Rule(_, to) => to,
+    let client = "::ffff:10.0.0.7".parse().unwrap();
+    match map.find(&Method::from_bytes(method.as_bytes()).unwrap(), path, client) {
+        Found::Rule(_, Paths { guard: None, to }) => to,
+        Found::Rule(_, Paths { guard: Some(guard), to }) => format!("{guard} {to}"),
         Found::OtherMethods(allow) => format!("405 {allow}"),
         Found::Nothing => "404".into(),
     }
@@ -40,6 +44,8 @@ fn requests_find_their_way() {
         (method: "POST", path: "/a%20b", to: "space://"),
         (method: "DELETE", path: "/{*all}", to: "bin://{*all}"),
         (method: "PURGE", path: "/{*all}", to: "bin://purge/{*all}"),
+        (method: "POST", path: "/buy/{item}", to: "shop://buy/{item}", guard: "limiter://take/{client}/{item}"),
+        (method: "POST", path: "/ask", to: "shop://ask", guard: "limiter://take"),
     "#);
     for (request, expect) in [
         ("GET /", "site://"),
@@ -59,6 +65,8 @@ fn requests_find_their_way() {
         ("POST /a%20b", "space://"),
         ("DELETE /kv/a", "bin://kv/a"),
         ("PURGE /any", "bin://purge/any"),
+        ("POST /buy/tea", "limiter://take/10.0.0.7/tea shop://buy/tea"),
+        ("POST /ask", "limiter://take shop://ask"),
         ("POST /", "405 GET, HEAD"),
         ("POST /kv/a", "405 DELETE, GET, HEAD, PURGE, PUT"),
         ("OPTIONS /any", "405 DELETE, PURGE"),
@@ -151,6 +159,23 @@ fn bad_entries_are_named() {
         (
             r#"method: "GET", path: "/a", to: "a://{c}""#,
             "`to` names `{c}`, but `path` has no parameters",
+        ),
+        (r#"method: "GET", path: "/a", to: "a://b", guard: "l://{client}""#, "accepted"),
+        (
+            r#"method: "GET", path: "/a", to: "a://b", guard: "l""#,
+            "`GET /a`: `guard` is `l`, which is no path: it has no `://`",
+        ),
+        (
+            r#"method: "GET", path: "/{a}", to: "a://b", guard: "l://{ip}""#,
+            "`guard` names `{ip}`, but `path` has `{a}`, `{client}`",
+        ),
+        (
+            r#"method: "GET", path: "/a", to: "a://{client}""#,
+            "`to` names `{client}`, but `path` has",
+        ),
+        (
+            r#"method: "GET", path: "/{client}", to: "a://b", guard: "l://{client}""#,
+            "`path` has a `{client}` of its own; name it otherwise",
         ),
         (r#"method: "GET", path: "/a", to: "a://b", within: "0s""#, "`within` is zero"),
         (

@@ -73,6 +73,71 @@ fn errors_have_their_status_and_a_text() {
 }
 
 #[test]
+fn parts_are_chunks_or_events() {
+    const END: &str = "event: end\ndata: \n\n";
+    let gateway = Gateway::new("");
+    let mut client = gateway.connect();
+    for (request, content_type, body) in [
+        ("/parts/3/end", "application/x-ndjson", "{\"n\":1}\n{\"n\":2}\n{\"n\":3}\n".to_owned()),
+        ("/parts/0/end", "application/octet-stream", String::new()),
+        ("/events/2/end", "text/event-stream", format!("data: {{\"n\":1}}\n\ndata: {{\"n\":2}}\n\n{END}")),
+        (
+            "/events/1/restarted",
+            "text/event-stream",
+            "data: {\"n\":1}\n\nevent: error\ndata: {\"error\":\"restarted\",\"text\":\"on request\"}\n\n".to_owned(),
+        ),
+    ] {
+        client.send(&format!("GET {request} HTTP/1.1\nhost: a"));
+        let got = client.got();
+        let told = (got.status, got.header("content-type"), got.text());
+        assert_eq!(told, (200, Some(content_type), &*body), "{request}");
+    }
+    client.send("GET /parts/1/end HTTP/1.1\nhost: a\naccept: text/html, Text/Event-Stream");
+    assert_eq!(client.got().text(), format!("data: {{\"n\":1}}\n\n{END}"));
+    // An error behind the first part leaves no other way to tell.
+    client.send("GET /parts/2/full HTTP/1.1\nhost: a");
+    assert_eq!(client.got().text(), "{\"n\":1}\n{\"n\":2}\n<cut>");
+    client.closed();
+}
+
+#[test]
+fn a_stream_is_not_idle_and_ends_with_its_client() {
+    let gateway = Gateway::new("idle_timeout: \"200ms\", connections: 1");
+    let mut client = gateway.connect();
+    client.send("GET /parts/1/never HTTP/1.1\nhost: a");
+    sleep(ms(600));
+    assert_eq!(gateway.ask("GET /json HTTP/1.1\nhost: a").status, 503, "it is still served");
+    drop(client);
+    let since = Instant::now();
+    while gateway.ask("GET /json HTTP/1.1\nhost: a").status == 503 {
+        assert!(since.elapsed() < ms(5000), "the connection is held");
+        sleep(ms(5));
+    }
+}
+
+#[test]
+fn a_guard_is_asked_before_the_body_is_read() {
+    let gateway = Gateway::new("");
+    let passed = gateway.ask("POST /passed HTTP/1.1\nhost: a\ncontent-length: 5\n\nhello");
+    assert_eq!((passed.status, passed.text()), (200, "hello"));
+    for (path, status, word, retry_after) in [
+        ("/guarded/full", 429, "full", Some("1")),
+        ("/guarded/denied", 403, "denied", None),
+        ("/guarded/no_route", 404, "no_route", None),
+        ("/unguarded", 503, "gone", Some("1")),
+    ] {
+        // The body is announced, and never sent.
+        let got = gateway.ask(&format!("POST {path} HTTP/1.1\nhost: a\ncontent-length: 5"));
+        assert_eq!(
+            (got.status, got.error().as_str(), got.header("retry-after")),
+            (status, word, retry_after),
+            "{path}"
+        );
+        assert_eq!(got.header("connection"), Some("close"), "{path}");
+    }
+}
+
+#[test]
 fn head_is_get_without_the_body() {
     let gateway = Gateway::new("");
     let mut client = gateway.connect();

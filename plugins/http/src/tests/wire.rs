@@ -2,7 +2,7 @@
 
 use crate::{
     Http, Settings,
-    host::{Host, Reply},
+    host::{Answer, Host, Reply},
     server,
 };
 use bytes::Bytes;
@@ -11,6 +11,7 @@ use mycelia_plugin::{Error, ErrorCode, Handled, Level, Result, Subsystem};
 use std::{
     io::{Read, Write},
     net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
+    task::{Context, Poll, ready},
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -23,13 +24,17 @@ const PATIENCE: Duration = Duration::from_secs(10);
 struct Fake;
 
 impl Host for Fake {
-    async fn ask_body(&self, to: &str, body: Bytes, within: Option<Duration>) -> Result<Reply> {
+    async fn ask_body(&self, to: &str, body: Bytes, within: Option<Duration>) -> Result<Answer> {
         let words: Vec<&str> = to.trim_start_matches("test://").split('/').collect();
+        if let ["parts", count, end] = words[..] {
+            return Ok(parts(count.parse().unwrap(), end));
+        }
         let (body, is_json) = match words[..] {
             ["echo"] => (body.to_vec(), false),
             ["json"] => (br#"{"n":1}"#.to_vec(), true),
             ["none"] => (b"null".to_vec(), true),
             ["big"] => (vec![b'x'; 32 << 20], false),
+            ["pass", "127.0.0.1"] => (Vec::new(), false),
             ["path", ..] => (to.into(), false),
             ["within"] => (format!("{within:?}").into(), false),
             ["slow", millis] => {
@@ -44,7 +49,7 @@ impl Host for Fake {
                 );
             }
         };
-        Ok(Reply { body, is_json })
+        Ok(Answer::Whole(Reply { body, is_json }))
     }
 
     async fn ask_request(
@@ -58,6 +63,25 @@ impl Host for Fake {
     }
 
     fn log(&self, _: Level, _: std::fmt::Arguments<'_>) {}
+}
+
+/// So many parts, each a little after the one before, then the end, an error, or nothing at all.
+fn parts(count: u64, end: &str) -> Answer {
+    let part = |number: u64| Reply { body: format!("{{\"n\":{number}}}").into(), is_json: true };
+    let (mut next, end) = (1, end.to_owned());
+    let mut pause = Box::pin(tokio::time::sleep(Duration::from_millis(1)));
+    let rest = move |context: &mut Context<'_>| {
+        ready!(pause.as_mut().poll(context));
+        pause.set(tokio::time::sleep(Duration::from_millis(1)));
+        next += 1;
+        Poll::Ready(match &*end {
+            _ if next <= count => Some(Ok(part(next))),
+            "end" => None,
+            "never" => return Poll::Pending,
+            word => Some(Err(failure(word, Handled::Yes))),
+        })
+    };
+    Answer::Parts((count > 0).then(|| part(1)), Box::new(rest))
 }
 
 fn failure(word: &str, handled: Handled) -> Error {
@@ -75,6 +99,11 @@ const MAP: &str = r#"
     (method: "GET", path: "/slow/{millis}", to: "test://slow/{millis}"),
     (method: "GET", path: "/fail/{word}", to: "test://fail/{word}"),
     (method: "GET", path: "/refuse/{word}", to: "test://refuse/{word}"),
+    (method: "GET", path: "/parts/{count}/{end}", to: "test://parts/{count}/{end}"),
+    (method: "GET", path: "/events/{count}/{end}", to: "test://parts/{count}/{end}", reply: Events),
+    (method: "POST", path: "/passed", to: "test://echo", guard: "test://pass/{client}"),
+    (method: "POST", path: "/guarded/{word}", to: "test://echo", guard: "test://fail/{word}"),
+    (method: "POST", path: "/unguarded", to: "test://echo", guard: "test://nothing"),
     (method: "POST", path: "/whole/{*path}", to: "test://whole", pass: Request),
 "#;
 
@@ -203,6 +232,10 @@ impl Client {
         let head = String::from_utf8(self.unread.drain(..end).collect()).unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         let mut got = Got { status, head, body: Vec::new() };
+        if got.header("transfer-encoding") == Some("chunked") {
+            got.body = self.chunks();
+            return got;
+        }
         let length = match got.header("content-length") {
             Some(length) if method != "HEAD" => length.parse().unwrap(),
             _ => 0,
@@ -212,6 +245,30 @@ impl Client {
         }
         got.body = self.unread.drain(..length).collect();
         got
+    }
+
+    /// The chunks up to the last one, or up to where the server cut them off.
+    fn chunks(&mut self) -> Vec<u8> {
+        let mut body = Vec::new();
+        loop {
+            let line = loop {
+                if let Some(at) = self.unread.windows(2).position(|window| window == b"\r\n") {
+                    break String::from_utf8(self.unread.drain(..at + 2).collect()).unwrap();
+                }
+                if self.read() == 0 {
+                    body.extend(b"<cut>");
+                    return body;
+                }
+            };
+            let length = usize::from_str_radix(line.trim(), 16).unwrap();
+            while self.unread.len() < length + 2 {
+                assert!(self.read() > 0, "closed within a chunk");
+            }
+            body.extend(self.unread.drain(..length + 2).take(length));
+            if length == 0 {
+                return body;
+            }
+        }
     }
 
     fn read(&mut self) -> usize {
