@@ -78,6 +78,9 @@ pub struct SubsystemStatus {
     pub reloads: ReloadsStatus,
     /// The last thing that went wrong.
     pub last_error: Option<String>,
+    /// What the plugin counts by itself, by name.
+    #[serde(default)]
+    pub metrics: BTreeMap<String, u64>,
 }
 
 /// A queue.

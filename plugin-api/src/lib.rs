@@ -7,6 +7,7 @@
 pub mod abi;
 mod body;
 mod context;
+mod counter;
 mod error;
 mod handler;
 mod message;
@@ -21,6 +22,7 @@ mod time;
 
 pub use body::{Body, Edge, Payload, Pod, Raw, Reply};
 pub use context::{Ask, Context, Level};
+pub use counter::Counter;
 pub use error::{Error, ErrorCode, ErrorParts, Handled, Result};
 pub use handler::Handler;
 pub use message::{Caller, FromMessage, Message, Outcome, Param, ParamText};
@@ -40,9 +42,9 @@ pub use {abi_stable, postcard_schema, recipient::check_path, serde};
 /// What a plugin's source begins with.
 pub mod prelude {
     pub use crate::{
-        Address, Body, Caller, Context, Edge, Error, ErrorCode, Handled, Level, Need, Outcome,
-        Param, ParamText, Pod, Raw, Recipient, Responder, Result, Route, Saved, Sender, State,
-        Stop, Subsystem, Time, every, export_subsystem, need, on, on_reply, path,
+        Address, Body, Caller, Context, Counter, Edge, Error, ErrorCode, Handled, Level, Need,
+        Outcome, Param, ParamText, Pod, Raw, Recipient, Responder, Result, Route, Saved, Sender,
+        State, Stop, Subsystem, Time, every, export_subsystem, need, on, on_reply, path,
     };
     pub use postcard_schema::Schema;
     pub use serde::{Deserialize, Serialize};

@@ -6,6 +6,7 @@ mod check;
 mod exit;
 mod inspect;
 mod letters;
+mod log;
 mod message;
 mod new;
 mod output;
@@ -20,7 +21,6 @@ pub use exit::{Exit, Failure};
 pub use status::table;
 
 use crate::config::{Config, Mistakes};
-use crate::log;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use std::path::{Path, PathBuf};
@@ -51,7 +51,7 @@ pub struct Inspected {
 /// Does what the process's arguments say.
 pub fn main(seams: &Seams) -> ExitCode {
     let Cli { command } = Cli::parse();
-    let outcome = log::start(command.log_filter()).map_err(Failure::usage);
+    let outcome = crate::log::start(command.log_filter()).map_err(Failure::usage);
     match outcome.and_then(|()| command.execute(seams)) {
         Ok(code) => code,
         Err(failure) => failure.report(),
@@ -97,6 +97,8 @@ enum Command {
     Ask(message::Ask),
     /// Explain where a path leads for a sender, and what allows or denies it.
     Why(why::Explain),
+    /// Show what a running host logs, or change it.
+    Log(log::Log),
     /// Show, send again or throw away the messages that could not be handled.
     DeadLetters(letters::DeadLetters),
     /// Put the new build of a plugin in place of the one that serves.
@@ -130,6 +132,7 @@ impl Command {
             Command::Send(send) => send.execute(),
             Command::Ask(ask) => ask.execute(),
             Command::Why(explain) => explain.execute(),
+            Command::Log(log) => log.execute(),
             Command::DeadLetters(letters) => letters.execute(),
             Command::Reload(reload) => reload.execute(),
             Command::Stop(stop) => stop.execute(),
@@ -181,6 +184,8 @@ mod tests {
             "dead-letters replay 5 6",
             "dead-letters replay --all --reason expired --json",
             "dead-letters purge --token file --control localhost:7070",
+            "log",
+            "log kv=debug,mycelia::loader=trace --control localhost:7070",
             "reload kv",
             "reload kv --json --control localhost:7070 --token file",
             "stop",

@@ -30,6 +30,8 @@ enum Job {
     Reload { id: SubsystemId, done: Done },
     /// The operator wants everything reloaded whose file has changed.
     ReloadChanged,
+    /// What is logged has changed: the plugins ask anew.
+    LogChanged,
     /// A call that was given up has returned.
     Late(Late),
     /// End the host in order.
@@ -88,6 +90,11 @@ impl Lifecycle {
     /// Asks for a reload of every subsystem whose file has changed.
     pub fn reload_changed(&self) {
         self.ask(Job::ReloadChanged);
+    }
+
+    /// Tells that what is logged has changed.
+    pub(super) fn log_changed(&self) {
+        self.ask(Job::LogChanged);
     }
 
     /// Tells of a call that has returned after it was given up.
@@ -180,6 +187,7 @@ impl Caretaker {
                 done(self.reload_asked(self.runtime.slot(id)));
             }
             Job::ReloadChanged => self.reload_changed(),
+            Job::LogChanged => self.tell_log_changed(),
             Job::Late(late) => late(self),
             Job::Stop => {}
         }
@@ -209,6 +217,17 @@ impl Caretaker {
                 Ok(_) => {}
                 Err(_) => return,
             }
+        }
+    }
+
+    /// Lets the plugins ask anew which of their events and spans are wanted: those that serve, and those that may again.
+    fn tell_log_changed(&self) {
+        let build = |slot: &'static Slot| Some((slot, slot.info().build.clone()?));
+        let serving = self.runtime.subsystems().filter_map(build);
+        for (slot, build) in serving.chain(self.builds_standing_by()) {
+            let generation = Arc::clone(&build.generation);
+            let told = move |_: &mut Desk| generation.library.log_changed();
+            self.runtime.attend(Some(&build.generation), slot.settings.limit, told, |_, ()| {});
         }
     }
 

@@ -23,6 +23,7 @@ mod slot;
 mod start;
 mod stop;
 mod template;
+mod trace;
 mod why;
 mod work;
 mod workers;
@@ -31,6 +32,7 @@ pub use lifecycle::Lifecycle;
 pub use operate::rss;
 pub use slot::{Handle, Slot};
 pub use start::{StartError, search_path};
+pub use trace::subsystem_of;
 pub use work::Worker;
 
 use crate::{

@@ -8,6 +8,7 @@ use super::{
 use crate::{
     abi::Message,
     config::{self, OnReload, Probation},
+    log,
     report::ReloadReport,
     status::{LedgerStatus, Phase, QueueStatus, ReloadsStatus, RequestsStatus, SubsystemStatus},
 };
@@ -19,7 +20,7 @@ use mycelia_kernel::{
     scope::Grants,
     timers::{TimerId, Timers},
 };
-use mycelia_plugin::{Error, Handled};
+use mycelia_plugin::{Error, Handled, abi::host::Counters};
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     net::TcpListener,
@@ -76,6 +77,8 @@ pub struct Slot {
     pub info: Mutex<Info>,
     /// Listening sockets, by address, which outlive every instance.
     pub listeners: Mutex<HashMap<String, TcpListener>>,
+    /// The plugin's own metrics, which go on across instances.
+    pub counters: Counters,
     /// Its name.
     pub name: String,
     /// What a sender is told when the queue gives its message back: under load that is often, so it is made once.
@@ -259,11 +262,12 @@ impl Slot {
             beside: AtomicU32::new(0),
             handover: Mutex::default(),
             has_lost_routes: AtomicBool::new(false),
-            level: AtomicU8::new(0),
+            level: AtomicU8::new(log::level_for(name)),
             completions: Completions::default(),
             room: Room::default(),
             info: Mutex::default(),
             listeners: Mutex::default(),
+            counters: Counters::default(),
             settings,
         }
     }
@@ -331,6 +335,7 @@ impl Slot {
             restarts: info.restarts,
             reloads: info.reloads,
             last_error: info.last_error.clone(),
+            metrics: self.counters.values(),
         }
     }
 

@@ -35,6 +35,7 @@ impl Subsystem for Stub {
         on("half", Self::half),
         on("listen", Self::listen),
         on("data", Self::data),
+        on("count/{name}", Self::count),
         on_reply("asked", Self::asked),
     ];
 
@@ -122,6 +123,12 @@ impl Stub {
 
     fn listen(&mut self, ctx: &mut Context) -> Result<u16> {
         Ok(ctx.listen("127.0.0.1:0")?.local_addr()?.port())
+    }
+
+    fn count(&mut self, ctx: &mut Context, name: Param<String>) -> Result<()> {
+        ctx.counter(&name.0).inc();
+        ctx.sender().counter(&name.0).add(10);
+        Ok(())
     }
 
     fn data(&mut self, ctx: &mut Context) -> Result<String> {
@@ -282,4 +289,20 @@ fn names_and_grants_can_be_set() {
     assert_eq!(kit.send("send", nothing()).unwrap_err().code, ErrorCode::Denied);
     assert!(Kit::<Stub>::setup().name("kernel").start().is_err());
     assert!(Kit::<Stub>::setup().grants(&["no scope"]).start().is_err());
+}
+
+#[test]
+fn what_a_subsystem_counts_goes_on_over_restarts() {
+    let kit = Kit::<Stub>::new("()").unwrap();
+    assert_eq!(kit.counter("orders_placed"), 0);
+    for round in 1..=3 {
+        kit.ask::<()>("count/orders_placed", &()).unwrap();
+        kit.ask::<()>("count/Orders", &()).unwrap();
+        assert_eq!(kit.counter("orders_placed"), 11 * round);
+        assert_eq!((kit.counter("Orders"), kit.counter("_overflow")), (0, 11 * round));
+        if round == 1 { kit.reload().unwrap() } else { kit.restart().unwrap() }
+    }
+    let complaints: Vec<_> = kit.logs().into_iter().map(|log| log.text).collect();
+    assert_eq!(complaints.len(), 1, "{complaints:?}");
+    assert!(complaints[0].contains("`Orders` is no name of a counter"));
 }
