@@ -14,6 +14,7 @@ mod reach;
 mod reload;
 mod status;
 mod stop;
+mod validate;
 mod why;
 
 pub use check::report_mistakes;
@@ -89,6 +90,8 @@ enum Command {
     Check(check::Check),
     /// Show what a plugin library says of itself, without executing it.
     Inspect(inspect::Inspect),
+    /// Check that a plugin keeps to what every plugin promises: it is loaded, fuzzed, reloaded and stopped.
+    Validate(validate::Validate),
     /// Show what runs, how full its queues are, and where its messages went.
     Status(status::Show),
     /// Send a message to a subsystem.
@@ -128,6 +131,7 @@ impl Command {
             Command::New(new) => new.execute(),
             Command::Check(check) => check.execute(seams.check),
             Command::Inspect(inspect) => inspect.execute(seams.inspect),
+            Command::Validate(validate) => validate.execute(),
             Command::Status(show) => show.execute(),
             Command::Send(send) => send.execute(),
             Command::Ask(ask) => ask.execute(),
@@ -172,6 +176,7 @@ mod tests {
             "dev a.ron",
             "check a.ron --effective --json",
             "inspect libkv.so --json",
+            "validate libkv.so --config kv.ron --json",
             "status --control localhost:7070 --token file",
             "send kv://put/x -1",
             "send kv://put/x -",

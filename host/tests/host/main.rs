@@ -26,3 +26,4 @@ mod scopes;
 mod seen;
 mod traced;
 mod traffic;
+mod validated;

@@ -158,6 +158,10 @@ impl Subsystem for Faulty {
     fn start(&mut self, ctx: &mut Context) -> Result<()> {
         self.stamp.happen("start")?;
         self.settings.start.happen("start")?;
+        if self.stamp.sends_to_a_stranger() {
+            // Whether it is there does not matter.
+            let _ = ctx.send("stranger://", &());
+        }
         self.gates = Gates::of(ctx.data()?);
         if self.gates.is_open("no_start") {
             return Err(Error::failed("`start` fails as long as the file `no_start` is there"));

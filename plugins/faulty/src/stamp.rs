@@ -46,6 +46,7 @@ enum Word {
     Leak(usize),
     Threads(usize),
     Stray,
+    Stranger,
     Tls,
 }
 
@@ -112,6 +113,11 @@ impl Stamp {
         counts.sum()
     }
 
+    /// Whether a start sends to a subsystem of which no need is declared.
+    pub fn sends_to_a_stranger(&self) -> bool {
+        self.words.iter().any(|word| matches!(word, Word::Stranger))
+    }
+
     fn release(&self) -> Option<&Path> {
         self.release.as_deref()
     }
@@ -135,6 +141,7 @@ impl Word {
             ["leak", bytes] => Word::Leak(bytes.parse().ok()?),
             ["threads", count] => Word::Threads(count.parse().ok()?),
             ["stray"] => Word::Stray,
+            ["stranger"] => Word::Stranger,
             ["tls"] => Word::Tls,
             _ => return None,
         })
@@ -186,6 +193,7 @@ mod tests {
             ("leak:100", true),
             ("threads:2", true),
             ("stray", true),
+            ("stranger", true),
             ("tls", true),
             ("good", false),
             ("", false),
