@@ -10,7 +10,7 @@ use serde::Deserialize;
 /// `mycelia log`.
 #[derive(Args, Debug)]
 pub(super) struct Log {
-    /// Levels (off, error, warn, info, debug, trace), comma-separated: SUBSYSTEM=LEVEL, TARGET=LEVEL, or one for all else.
+    /// SUBSYSTEM=LEVEL, TARGET=LEVEL, or a level for all else, comma-separated.
     directives: Option<String>,
 
     /// Print the answer as JSON.

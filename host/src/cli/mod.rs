@@ -90,7 +90,7 @@ enum Command {
     Check(check::Check),
     /// Show what a plugin library says of itself, without executing it.
     Inspect(inspect::Inspect),
-    /// Check that a plugin keeps to what every plugin promises: it is loaded, fuzzed, reloaded and stopped.
+    /// Check that a plugin library keeps to what every plugin promises.
     Validate(validate::Validate),
     /// Show what runs, how full its queues are, and where its messages went.
     Status(status::Show),

@@ -13,7 +13,7 @@ pub(super) struct Validate {
     /// The plugin's library.
     library: PathBuf,
 
-    /// A file with the RON value that the plugin takes as its config; `()` without it.
+    /// A file with the config that the plugin takes, in RON; `()` without it.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
