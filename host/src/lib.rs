@@ -13,5 +13,6 @@ pub mod report;
 pub mod run;
 pub mod runtime;
 pub mod status;
+pub mod validate;
 pub mod watch;
 pub mod why;

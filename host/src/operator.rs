@@ -50,6 +50,15 @@ pub trait Operator: Send + Sync {
     /// When there is no such sender.
     fn why(&self, path: &str, sender: &str) -> Result<Why, Error>;
 
+    /// What is logged, as directives.
+    fn log(&self) -> String;
+
+    /// Changes what is logged by these directives, and answers with all that hold from here on.
+    ///
+    /// # Errors
+    /// What is wrong with them; nothing is changed then.
+    fn set_log(&self, directives: &str) -> Result<String, Error>;
+
     /// The dead letters that are meant, the oldest first.
     fn dead_letters(&self, filter: &Filter) -> Vec<Arc<Letter>>;
 
@@ -88,6 +97,14 @@ impl<O: Operator> Operator for &'static O {
 
     fn why(&self, path: &str, sender: &str) -> Result<Why, Error> {
         (**self).why(path, sender)
+    }
+
+    fn log(&self) -> String {
+        (**self).log()
+    }
+
+    fn set_log(&self, directives: &str) -> Result<String, Error> {
+        (**self).set_log(directives)
     }
 
     fn dead_letters(&self, filter: &Filter) -> Vec<Arc<Letter>> {

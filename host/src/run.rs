@@ -22,7 +22,6 @@ use std::{
     sync::Arc,
     thread,
 };
-use tracing::level_filters::LevelFilter;
 
 /// Serves what the file says until it is told to stop.
 pub fn run(file: &Path) -> ExitCode {
@@ -58,7 +57,6 @@ fn serve(file: &Path) -> Result<(), Failure> {
     let listener = bind(config.control.listen)?;
     let created = Runtime::create(&config, file, RandomState::new().build_hasher().finish());
     let runtime = created.map_err(failed)?;
-    runtime.set_log_level(LevelFilter::current());
     let server = open_control(listener, runtime)?;
     take_signals(runtime)
         .map_err(|error| Failure::failed(format!("cannot take signals: {error}")))?;

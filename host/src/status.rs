@@ -94,6 +94,9 @@ pub struct SubsystemStatus {
     pub reloads: ReloadsStatus,
     /// The last thing that went wrong.
     pub last_error: Option<String>,
+    /// What the plugin counts by itself, by name.
+    #[serde(default)]
+    pub metrics: BTreeMap<String, u64>,
 }
 
 /// What `kernel://query/statistics` answers: of every subsystem, and of the kernel itself, by name.

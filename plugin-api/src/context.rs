@@ -1,7 +1,7 @@
 //! What a handler may do while it runs.
 
 use crate::{
-    Address, Error, ErrorCode, Handled, Payload, Responder, Result, Sender,
+    Address, Counter, Error, ErrorCode, Handled, Payload, Responder, Result, Sender,
     abi::{
         INLINE, PathKind, RawBody,
         call::{Kept, Turn},
@@ -233,6 +233,11 @@ impl Context {
     /// If the address is none, or in use.
     pub fn listen(&self, address: &str) -> Result<TcpListener> {
         crate::abi::shim::own_listener(self.turn.link.listen(address)?)
+    }
+
+    /// What the subsystem counts under this name: `ctx.counter("orders_placed").inc()`. See [`Counter`].
+    pub fn counter(&self, name: &str) -> Counter {
+        self.shared.sender.counter(name)
     }
 
     /// Writes a line to the host's log, if its level is on: `ctx.log(Level::Info, format_args!("{n} stored"))`.

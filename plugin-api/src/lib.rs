@@ -7,6 +7,7 @@
 pub mod abi;
 mod body;
 mod context;
+mod counter;
 mod error;
 mod handler;
 mod kernel;
@@ -24,6 +25,7 @@ mod time;
 
 pub use body::{Body, Edge, Payload, Pod, Raw, Reply};
 pub use context::{Ask, Context, Level};
+pub use counter::Counter;
 pub use error::{Error, ErrorCode, ErrorParts, Handled, Result};
 pub use handler::Handler;
 pub use kernel::KernelEvent;
@@ -48,10 +50,10 @@ pub use {abi_stable, postcard_schema, recipient::check_path, serde};
 /// What a plugin's source begins with.
 pub mod prelude {
     pub use crate::{
-        Address, Body, Caller, Context, Edge, Error, ErrorCode, Handled, Level, Need, Outcome,
-        Param, ParamText, Part, Pod, Raw, Recipient, Responder, Result, Route, Saved, Sender,
-        State, Stop, StreamWriter, Subsystem, Time, event, every, export_subsystem, need, on,
-        on_event, on_reply, path,
+        Address, Body, Caller, Context, Counter, Edge, Error, ErrorCode, Handled, Level, Need,
+        Outcome, Param, ParamText, Part, Pod, Raw, Recipient, Responder, Result, Route, Saved,
+        Sender, State, Stop, StreamWriter, Subsystem, Time, event, every, export_subsystem, need,
+        on, on_event, on_reply, path,
     };
     pub use postcard_schema::Schema;
     pub use serde::{Deserialize, Serialize};

@@ -1,9 +1,10 @@
 //! Sending from threads of a plugin's own, such as those of a gateway.
 
 use crate::{
-    Error, ErrorCode, Level, Parts, Payload, Result,
+    Counter, Error, ErrorCode, Level, Parts, Payload, Result,
     abi::{Envelope, Link, RawBody, flags},
     body::decode,
+    counter::Counters,
     message::outcome_error,
     time::{IntoDuration, Time},
 };
@@ -31,6 +32,7 @@ struct Inner {
     link: Link,
     next: AtomicU64,
     replies: Mutex<Replies>,
+    counters: Counters,
 }
 
 #[derive(Default)]
@@ -94,7 +96,12 @@ impl Answer {
 
 impl Sender {
     pub(crate) fn new(link: Link) -> Self {
-        Sender(Arc::new(Inner { link, next: AtomicU64::new(1), replies: Mutex::default() }))
+        Sender(Arc::new(Inner {
+            link,
+            next: AtomicU64::new(1),
+            replies: Mutex::default(),
+            counters: Counters::default(),
+        }))
     }
 
     pub(crate) fn link(&self) -> Link {
@@ -131,6 +138,11 @@ impl Sender {
     /// The time on the host's clock.
     pub fn now(&self) -> Time {
         Time(self.0.link.now())
+    }
+
+    /// What the subsystem counts under this name. See [`Counter`].
+    pub fn counter(&self, name: &str) -> Counter {
+        self.0.counters.get(self.0.link, name)
     }
 
     /// Writes a line to the host's log, if its level is on; that costs one load when it is not.

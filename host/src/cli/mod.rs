@@ -6,6 +6,7 @@ mod check;
 mod exit;
 mod inspect;
 mod letters;
+mod log;
 mod message;
 mod new;
 mod output;
@@ -14,6 +15,7 @@ mod reload;
 mod restart;
 mod status;
 mod stop;
+mod validate;
 mod why;
 
 pub use check::report_mistakes;
@@ -21,7 +23,6 @@ pub use exit::{Exit, Failure};
 pub use status::table;
 
 use crate::config::{Config, Mistakes};
-use crate::log;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use std::path::{Path, PathBuf};
@@ -52,7 +53,7 @@ pub struct Inspected {
 /// Does what the process's arguments say.
 pub fn main(seams: &Seams) -> ExitCode {
     let Cli { command } = Cli::parse();
-    let outcome = log::start(command.log_filter()).map_err(Failure::usage);
+    let outcome = crate::log::start(command.log_filter()).map_err(Failure::usage);
     match outcome.and_then(|()| command.execute(seams)) {
         Ok(code) => code,
         Err(failure) => failure.report(),
@@ -90,6 +91,8 @@ enum Command {
     Check(check::Check),
     /// Show what a plugin library says of itself, without executing it.
     Inspect(inspect::Inspect),
+    /// Check that a plugin library keeps to what every plugin promises.
+    Validate(validate::Validate),
     /// Show what runs, how full its queues are, and where its messages went.
     Status(status::Show),
     /// Send a message to a subsystem.
@@ -98,6 +101,8 @@ enum Command {
     Ask(message::Ask),
     /// Explain where a path leads for a sender, and what allows or denies it.
     Why(why::Explain),
+    /// Show what a running host logs, or change it.
+    Log(log::Log),
     /// Show, send again or throw away the messages that could not be handled.
     DeadLetters(letters::DeadLetters),
     /// Put the new build of a plugin in place of the one that serves.
@@ -129,10 +134,12 @@ impl Command {
             Command::New(new) => new.execute(),
             Command::Check(check) => check.execute(seams.check),
             Command::Inspect(inspect) => inspect.execute(seams.inspect),
+            Command::Validate(validate) => validate.execute(),
             Command::Status(show) => show.execute(),
             Command::Send(send) => send.execute(),
             Command::Ask(ask) => ask.execute(),
             Command::Why(explain) => explain.execute(),
+            Command::Log(log) => log.execute(),
             Command::DeadLetters(letters) => letters.execute(),
             Command::Reload(reload) => reload.execute(),
             Command::Restart(restart) => restart.execute(),
@@ -173,6 +180,7 @@ mod tests {
             "dev a.ron",
             "check a.ron --effective --json",
             "inspect libkv.so --json",
+            "validate libkv.so --config kv.ron --json",
             "status --control localhost:7070 --token file",
             "send kv://put/x -1",
             "send kv://put/x -",
@@ -185,6 +193,8 @@ mod tests {
             "dead-letters replay 5 6",
             "dead-letters replay --all --reason expired --json",
             "dead-letters purge --token file --control localhost:7070",
+            "log",
+            "log kv=debug,mycelia::loader=trace --control localhost:7070",
             "reload kv",
             "reload kv --json --control localhost:7070 --token file",
             "restart kv",

@@ -44,6 +44,7 @@ pub fn table(status: &Status) -> String {
         states(status),
         counts(status),
         reloads(status),
+        metrics(status),
         errors(status),
         letters(status),
         retained(status),
@@ -143,6 +144,16 @@ fn reloads(status: &Status) -> String {
         (!counted.is_empty()).then(|| format!("  {}: {counted}\n", visible(name)))
     });
     headed("RELOADS", reloaded)
+}
+
+/// What the plugins count by themselves.
+fn metrics(status: &Status) -> String {
+    let counted = status.subsystems.iter().filter(|(_, one)| !one.metrics.is_empty());
+    let counted = counted.map(|(name, one)| {
+        let counts = one.metrics.iter().map(|(name, count)| format!("{count} {name}"));
+        wrap(&format!("  {name}: "), &counts.collect::<Vec<_>>().join(", "))
+    });
+    headed("METRICS", counted)
 }
 
 fn errors(status: &Status) -> String {

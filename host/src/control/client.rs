@@ -125,6 +125,25 @@ impl Client {
         self.get("/why", &[("path", path), ("as", sender)])
     }
 
+    /// What is logged, as JSON.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn log(&self) -> Result<Vec<u8>, ClientError> {
+        self.get("/log", &[])
+    }
+
+    /// Changes what is logged, and answers with what holds from here on, as JSON.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn set_log(&self, directives: &str) -> Result<Vec<u8>, ClientError> {
+        let request = self.authorized(self.agent.put(self.url("/log")));
+        let request = request.config().timeout_recv_response(Some(SOON)).build();
+        let mut response = self.accepted(request.send(directives), SOON)?;
+        self.bytes(&mut response)
+    }
+
     /// The dead letters that are meant, as JSON, without their bodies.
     ///
     /// # Errors

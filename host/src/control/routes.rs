@@ -33,6 +33,7 @@ Mycelia host
 GET  /livez                         whether this process answers
 GET  /readyz                        whether every required subsystem runs (503 if not)
 GET  /status                        the whole host as JSON
+GET  /log                           what is logged, as directives
 GET  /why?path=PATH&as=SUBSYSTEM    where a path leads for a sender, and what allows or denies it
 
 With the token (Authorization: Bearer ...):
@@ -42,6 +43,7 @@ GET  /dead-letters?reason=REASON    the messages that could not be handled, as J
 GET  /dead-letters/ID               one of them with its body
 POST /dead-letters/replay?id=ID     sends them again
 POST /dead-letters/purge?id=ID      throws them away
+PUT  /log                           changes what is logged by the directives in the body
 POST /reload?subsystem=NAME         puts a plugin's new build in place of the old one
 POST /stop                          stops the host in order
 ";
@@ -63,6 +65,7 @@ pub(super) fn router(control: Arc<Control>) -> Router {
         .route("/readyz", get(readyz))
         .route("/status", get(status))
         .route("/why", get(why))
+        .route("/log", get(log).put(set_log))
         .route("/send", post(send))
         .route("/ask", post(ask))
         .route("/dead-letters", get(dead_letters))
@@ -95,6 +98,23 @@ async fn why(
     let (path, sender) =
         query::path_and_sender(&query.unwrap_or_default()).map_err(Refusal::bad_request)?;
     Ok(Json(control.operate(move |operator| operator.why(&path, &sender)).await??))
+}
+
+async fn log(State(control): State<Arc<Control>>) -> Result<Json<Value>, Refusal> {
+    let log = control.operate(|operator| operator.log()).await?;
+    Ok(Json(json!({ "log": log })))
+}
+
+async fn set_log(
+    State(control): State<Arc<Control>>,
+    _: Authorized,
+    body: Body,
+) -> Result<Json<Value>, Refusal> {
+    let body = control.read(body).await?;
+    let directives = String::from_utf8(body.to_vec())
+        .map_err(|_| Refusal::bad_request("the directives are not UTF-8"))?;
+    let log = control.operate(move |operator| operator.set_log(&directives)).await??;
+    Ok(Json(json!({ "log": log })))
 }
 
 async fn send(

@@ -49,6 +49,12 @@ impl Code {
         unsafe { self.module.heap()() }
     }
 
+    /// Lets the library ask anew which of its events and spans are wanted.
+    pub fn log_changed(&self) {
+        // SAFETY: the library is loaded, and this may be called beside any other call.
+        unsafe { self.module.log_changed()() };
+    }
+
     /// Ends the library. It must hold neither threads nor destructors, and no call of it may run or follow.
     pub fn unload(self) {
         // SAFETY: the library is loaded, and this is the last call of one of its functions.

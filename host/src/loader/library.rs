@@ -146,6 +146,11 @@ impl Library {
         self.code().heap()
     }
 
+    /// Lets it ask anew which of its events and spans are wanted; for a library that instances were made of.
+    pub fn log_changed(&self) {
+        self.code().log_changed();
+    }
+
     /// Runs the thread-local destructors that it left on the calling thread, which must not enter it again and is in no
     /// call of it now. May be asked on any thread, and more than once.
     pub fn detach_thread(&self) {

@@ -13,7 +13,8 @@ use mycelia_plugin::{
     Error, ErrorCode, Handled, Result,
     abi::{
         Envelope, PathKind, RawBlock, RawRecipient, flags,
-        host::{AnswerRef, AskSpec, BodyRef, Host, LostThread, OutboxBuffer},
+        host::{AnswerRef, AskSpec, BodyRef, Host, LostThread, OutboxBuffer, SiteRef},
+        trace,
     },
 };
 use std::{
@@ -21,7 +22,7 @@ use std::{
     net::TcpListener,
     os::fd::IntoRawFd,
     slice,
-    sync::{PoisonError, atomic::Ordering},
+    sync::{PoisonError, atomic::AtomicU64},
 };
 
 impl Runtime {
@@ -399,6 +400,29 @@ impl Host for Runtime {
         self.lose_thread(thread, what);
     }
 
+    fn counter(&self, handle: u64, name: &str) -> &'static AtomicU64 {
+        let slot = self.slots.get(Handle::unpack(handle).id.index());
+        let slot = slot.unwrap_or(self.slot(SubsystemId::OPERATOR));
+        let (counter, complaint) = slot.counters.get(name);
+        if let Some(complaint) = complaint {
+            tracing::warn!(subsystem = slot.name, "{complaint}");
+        }
+        counter
+    }
+
+    fn trace(
+        &self,
+        handle: u64,
+        what: u32,
+        id: u64,
+        site: Option<SiteRef<'_>>,
+        values: &[u8],
+    ) -> u64 {
+        // As for `log`.
+        let slot = self.slots.get(Handle::unpack(handle).id.index());
+        slot.map_or(0, |slot| super::trace::trace(slot, what, id, site, values))
+    }
+
     fn completion(&self, handle: u64, take: &mut dyn FnMut(u64, &Envelope, &[u8])) -> bool {
         let handle = Handle::unpack(handle);
         let Some(slot) = self.slots.get(handle.id.index()) else { return false };
@@ -536,39 +560,22 @@ impl Runtime {
     }
 
     /// Writes a plugin's line into the host's log.
-    fn log_line(&self, slot: &Slot, level: u8, target: &str, text: &str) {
-        let (subsystem, incarnation) = (slot.name.as_str(), slot.info().generation);
-        macro_rules! line {
-            ($level:ident) => {
-                tracing::event!(
-                    target: "plugin",
-                    tracing::Level::$level,
-                    subsystem,
-                    generation = incarnation,
-                    part = (!target.is_empty()).then_some(target),
-                    "{text}"
-                )
-            };
+    fn log_line(&self, slot: &Slot, level: u8, part: &str, text: &str) {
+        let site = SiteRef {
+            level,
+            is_span: false,
+            target: "plugin",
+            name: "line",
+            file: "",
+            line: 0,
+            fields: "message\0part\0",
+        };
+        let mut values = Vec::new();
+        trace::encode(&mut values, "message", trace::Value::Words(text));
+        if !part.is_empty() {
+            trace::encode(&mut values, "part", trace::Value::Text(part));
         }
-        match level {
-            1 => line!(ERROR),
-            2 => line!(WARN),
-            3 => line!(INFO),
-            4 => line!(DEBUG),
-            _ => line!(TRACE),
-        }
-    }
-
-    /// Sets the most verbose level at which the plugins' lines are handed over.
-    pub fn set_log_level(&self, filter: tracing::level_filters::LevelFilter) {
-        let level = filter.into_level().map_or(0, |level| match level {
-            tracing::Level::ERROR => 1,
-            tracing::Level::WARN => 2,
-            tracing::Level::INFO => 3,
-            tracing::Level::DEBUG => 4,
-            tracing::Level::TRACE => 5,
-        });
-        self.slots.iter().for_each(|slot| slot.level.store(level, Ordering::Relaxed));
+        super::trace::trace(slot, trace::what::EVENT, trace::what::CURRENT, Some(site), &values);
     }
 }
 

@@ -32,6 +32,8 @@ enum Job {
     Order { id: SubsystemId, from: SubsystemId, order: Order, done: OrderDone },
     /// The operator wants everything reloaded whose file has changed.
     ReloadChanged,
+    /// What is logged has changed: the plugins ask anew.
+    LogChanged,
     /// A call that was given up has returned.
     Late(Late),
     /// End the host in order.
@@ -116,6 +118,11 @@ impl Lifecycle {
     /// Asks for a reload of every subsystem whose file has changed.
     pub fn reload_changed(&self) {
         self.ask(Job::ReloadChanged);
+    }
+
+    /// Tells that what is logged has changed.
+    pub(super) fn log_changed(&self) {
+        self.ask(Job::LogChanged);
     }
 
     /// Tells of a call that has returned after it was given up.
@@ -223,6 +230,7 @@ impl Caretaker {
                 done(self.obey(self.runtime.slot(id), from, order));
             }
             Job::ReloadChanged => self.reload_changed(),
+            Job::LogChanged => self.tell_log_changed(),
             Job::Late(late) => late(self),
             Job::Stop => {}
         }
@@ -256,6 +264,22 @@ impl Caretaker {
                 // A thread of its own that fails while it is told to end changes nothing.
                 Ok(_) => {}
                 Err(_) => return,
+            }
+        }
+    }
+
+    /// Lets the plugins ask anew which of their events and spans are wanted: those that serve, and those that may again.
+    fn tell_log_changed(&self) {
+        let build = |slot: &'static Slot| Some((slot, slot.info().build.clone()?));
+        let serving = self.runtime.subsystems().filter_map(build);
+        for (slot, build) in serving.chain(self.builds_standing_by()) {
+            let generation = Arc::clone(&build.generation);
+            let told = move |_: &mut Desk| generation.library.log_changed();
+            let (generation, limit) = (Some(&build.generation), slot.settings.limit);
+            if let Err(left) = self.runtime.attend(generation, limit, told, |_, ()| {}) {
+                let text = format!("telling it of new log levels {left}");
+                tracing::error!(subsystem = slot.name, "{text}; its thread is left to it");
+                slot.note_error(&text);
             }
         }
     }

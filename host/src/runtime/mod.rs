@@ -29,6 +29,7 @@ mod start;
 mod stop;
 mod streams;
 mod template;
+mod trace;
 mod watchdog;
 mod why;
 mod work;
@@ -38,6 +39,7 @@ pub use lifecycle::Lifecycle;
 pub use operate::rss;
 pub use slot::{Handle, Slot};
 pub use start::{StartError, search_path};
+pub use trace::subsystem_of;
 pub use work::Worker;
 
 use crate::{

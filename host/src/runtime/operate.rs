@@ -4,6 +4,7 @@ use super::{Runtime, send::Header, template::Template};
 use crate::{
     abi::Message,
     letters::{Filter, Letter, ReplayReport},
+    log,
     operator::{Done, Operator, OperatorReply, ReloadDone},
     report::ReloadReport,
     status::{Phase, Status},
@@ -144,6 +145,20 @@ impl Operator for Runtime {
 
     fn why(&self, path: &str, sender: &str) -> Result<Why> {
         self.explain(path, sender)
+    }
+
+    fn log(&self) -> String {
+        log::present()
+    }
+
+    fn set_log(&self, directives: &str) -> Result<String> {
+        let present =
+            log::change(directives).map_err(|text| Error::invalid(text).handled(Handled::No))?;
+        for slot in self.subsystems() {
+            slot.level.store(log::level_for(&slot.name), Ordering::Relaxed);
+        }
+        self.lifecycle.log_changed();
+        Ok(present)
     }
 
     fn dead_letters(&self, filter: &Filter) -> Vec<Arc<Letter>> {

@@ -7,6 +7,7 @@ use super::{
     reload::State,
 };
 use crate::{report::ReloadTimes, status::Phase};
+use mycelia_kernel::ids::SubsystemId;
 use mycelia_plugin::Result;
 use std::{
     collections::HashMap,
@@ -45,6 +46,12 @@ impl Probations {
 }
 
 impl Caretaker {
+    /// The builds that stand by.
+    pub fn builds_standing_by(&self) -> Vec<(&'static Slot, Arc<Build>)> {
+        let slot = |number: &u16| self.runtime.slot(SubsystemId(*number));
+        self.probations.0.iter().map(|(id, one)| (slot(id), Arc::clone(&one.old))).collect()
+    }
+
     /// The build that stands by after a reload: the one that has just been replaced. An older one is no longer needed.
     pub fn begin_probation(
         &mut self,

@@ -1,7 +1,7 @@
 //! Sending: from a path to a recipient, from a body to a message, from a message into a queue.
 
 use super::{Runtime, Slot, outcome::pool_error, template::Template};
-use crate::abi::Message;
+use crate::{abi::Message, validate::REFUSED};
 use mycelia_kernel::{
     asks::{AskId, End},
     ids::SubsystemId,
@@ -91,6 +91,9 @@ impl Runtime {
     fn tell_refusal(&self, table: &Table, refusal: &Refusal) -> Error {
         if let Refusal::Denied { scope, .. } = refusal {
             self.count_denied(table, scope.as_str());
+        }
+        if let Refusal::NoSubsystem { name, .. } = refusal {
+            tracing::debug!(target: REFUSED, name = &**name, "somebody sends to no subsystem");
         }
         refused(refusal)
     }

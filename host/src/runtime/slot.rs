@@ -10,6 +10,7 @@ use super::{
 use crate::{
     abi::Message,
     config::{self, OnReload, OnRestart, Probation, Restart},
+    log,
     report::ReloadReport,
     status::{LedgerStatus, Phase, QueueStatus, ReloadsStatus, RequestsStatus, SubsystemStatus},
 };
@@ -22,7 +23,10 @@ use mycelia_kernel::{
     scope::Grants,
     timers::{TimerId, Timers},
 };
-use mycelia_plugin::{Error, Handled, abi::host::GuestThreads};
+use mycelia_plugin::{
+    Error, Handled,
+    abi::host::{Counters, GuestThreads},
+};
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     mem,
@@ -86,6 +90,8 @@ pub struct Slot {
     pub listeners: Mutex<HashMap<String, TcpListener>>,
     /// Counts the events that it has published.
     pub published: AtomicU64,
+    /// The plugin's own metrics, which go on across instances.
+    pub counters: Counters,
     /// Its name.
     pub name: String,
     /// What a sender is told when the queue gives its message back: under load that is often, so it is made once.
@@ -353,12 +359,13 @@ impl Slot {
             beside: AtomicU32::new(0),
             handover: Mutex::default(),
             has_lost_routes: AtomicBool::new(false),
-            level: AtomicU8::new(0),
+            level: AtomicU8::new(log::level_for(name)),
             completions: Completions::default(),
             room: Room::default(),
             info: Mutex::default(),
             listeners: Mutex::default(),
             published: AtomicU64::new(0),
+            counters: Counters::default(),
             settings,
         }
     }
@@ -459,6 +466,7 @@ impl Slot {
             memory,
             reloads: info.reloads,
             last_error: info.last_error.clone(),
+            metrics: self.counters.values(),
         }
     }
 

@@ -88,6 +88,8 @@ fn help_fits_a_terminal() {
         "dead-letters purge",
         "reload",
         "why",
+        "log",
+        "validate",
         "stop",
         "completions",
     ] {

@@ -81,6 +81,17 @@ impl Operator for Fake {
         }
     }
 
+    fn log(&self) -> String {
+        "info".into()
+    }
+
+    fn set_log(&self, directives: &str) -> Result<String, Error> {
+        match directives {
+            "wrong" => Err(Error::invalid("no directive")),
+            directives => Ok(format!("info,{directives}")),
+        }
+    }
+
     fn why(&self, path: &str, sender: &str) -> Result<Why, Error> {
         match split(path) {
             ("error", code) => Err(error(code)),

@@ -53,6 +53,7 @@ fn acting_needs_the_token() {
         "POST /dead-letters/replay?id=5",
         "POST /dead-letters/purge",
         "POST /reload?subsystem=kv",
+        "PUT /log",
         "POST /stop",
     ] {
         let request = || Request::new(&host, line).body(b"");

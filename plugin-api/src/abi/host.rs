@@ -2,6 +2,7 @@
 //!
 //! The host and the testkit are the two that implement [`Host`].
 
+pub use super::counters::{Counters, OVERFLOW};
 use super::{shim::panic_text, *};
 pub use crate::message::outcome_error;
 use crate::{Error, ErrorCode, ErrorParts, Handled, Result};
@@ -46,6 +47,25 @@ pub struct AskSpec<'a> {
     pub parameters: u16,
     /// They, encoded.
     pub prefix: &'a [u8],
+}
+
+/// A place in a plugin's source that makes events or spans, borrowed for the call.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SiteRef<'a> {
+    /// From 1 error to 5 trace.
+    pub level: u8,
+    /// Whether it makes spans.
+    pub is_span: bool,
+    /// What filters go by.
+    pub target: &'a str,
+    /// The span's name; of an event, where it is.
+    pub name: &'a str,
+    /// The source file; empty when unknown.
+    pub file: &'a str,
+    /// The line in it; 0 when unknown.
+    pub line: u32,
+    /// The names of its fields, a zero byte after each.
+    pub fields: &'a str,
 }
 
 /// What a host does for its plugins. A panic in any of these is caught and answered as `failed`.
@@ -117,6 +137,24 @@ pub trait Host: Send + Sync + 'static {
         within: u64,
         token: u64,
     ) -> Result<u64>;
+    /// Where the subsystem counts what it names so, as [`Counters`] do.
+    fn counter(&self, handle: u64, name: &str) -> &'static AtomicU64 {
+        static NOBODYS: AtomicU64 = AtomicU64::new(0);
+        let _ = (handle, name);
+        &NOBODYS
+    }
+    /// Takes what the plugin's `tracing` has collected, as in [`trace::what`].
+    fn trace(
+        &self,
+        handle: u64,
+        what: u32,
+        id: u64,
+        site: Option<SiteRef<'_>>,
+        values: &[u8],
+    ) -> u64 {
+        let _ = (handle, what, id, site, values);
+        0
+    }
     /// Waits for outcomes; `false` when the generation has ended.
     fn completion(&self, handle: u64, take: &mut dyn FnMut(u64, &Envelope, &[u8])) -> bool;
     /// A thread of a plugin was about to end the process, as `what` says. It runs no code of the plugin any more, so that this
@@ -877,6 +915,8 @@ impl<H: Host> Served<H> {
             listen: listen::<H>,
             outside_send: outside_send::<H>,
             outside_ask: outside_ask::<H>,
+            counter: counter::<H>,
+            trace: trace_call::<H>,
             completion: completion::<H>,
             lost: lost::<H>,
             part: part::<H>,
@@ -1201,6 +1241,35 @@ unsafe extern "C" fn parts<H: Host>(
 unsafe extern "C" fn cancel<H: Host>(host: *const c_void, handle: u64, request: u64) {
     // SAFETY: the plugin passes its link's host.
     quiet((), || unsafe { host_of::<H>(host).cancel(handle, request) });
+}
+
+unsafe extern "C" fn counter<H: Host>(host: *const c_void, handle: u64, name: Bytes) -> *mut u64 {
+    static LOST: AtomicU64 = AtomicU64::new(0);
+    // SAFETY: the plugin passes its link's host and a text valid for the call.
+    quiet(&LOST, || unsafe { host_of::<H>(host).counter(handle, name.text()) }).as_ptr()
+}
+
+unsafe extern "C" fn trace_call<H: Host>(
+    host: *const c_void,
+    handle: u64,
+    what: u32,
+    id: u64,
+    site: *const RawSite,
+    values: Bytes,
+) -> u64 {
+    // SAFETY: the plugin passes its link's host, a site or null, and values, all valid for the call.
+    quiet(0, || unsafe {
+        let site = site.as_ref().map(|site| SiteRef {
+            level: site.level as u8,
+            is_span: site.is_span != 0,
+            target: site.target.text(),
+            name: site.name.text(),
+            file: site.file.text(),
+            line: site.line,
+            fields: site.fields.text(),
+        });
+        host_of::<H>(host).trace(handle, what, id, site, values.get())
+    })
 }
 
 unsafe extern "C" fn completion<H: Host>(

@@ -2,7 +2,12 @@
 
 use super::{call::checked, *};
 use crate::{Error, ErrorCode, ErrorParts, Handled, Result};
-use std::{cell::Cell, ptr, time::Duration};
+use std::{
+    cell::Cell,
+    ptr,
+    sync::atomic::{AtomicU8, AtomicU64, Ordering},
+    time::Duration,
+};
 
 // SAFETY: host state and functions live as long as the process and may be used from any thread, as `Link` documents.
 unsafe impl Send for Link {}
@@ -152,9 +157,7 @@ impl RawBody {
 
 impl Link {
     pub(crate) fn is_logged(&self, level: u8) -> bool {
-        // SAFETY: the level lives as long as the process; the host writes it atomically.
-        let logged = unsafe { std::sync::atomic::AtomicU8::from_ptr(self.level.cast_mut()) };
-        logged.load(std::sync::atomic::Ordering::Relaxed) >= level
+        self.level() >= level
     }
 
     pub(crate) fn log(&self, level: u8, target: &str, text: &str) {
@@ -162,6 +165,26 @@ impl Link {
         unsafe {
             self.calls.log()(self.host, self.handle, level.into(), target.into(), text.into())
         }
+    }
+
+    /// Where the subsystem counts what it names so.
+    pub(crate) fn counter(&self, name: &str) -> &'static AtomicU64 {
+        // SAFETY: the name outlives the call; the host gives a place for good, which it uses atomically as well.
+        unsafe { AtomicU64::from_ptr(self.calls.counter()(self.host, self.handle, name.into())) }
+    }
+
+    /// Passes on what `tracing` has collected.
+    pub(crate) fn trace(&self, what: u32, id: u64, site: Option<&RawSite>, values: &[u8]) -> u64 {
+        let site = site.map_or(ptr::null(), ptr::from_ref);
+        // SAFETY: site and values outlive the call.
+        unsafe { self.calls.trace()(self.host, self.handle, what, id, site, values.into()) }
+    }
+
+    /// The most verbose level that is logged, as a number.
+    pub(crate) fn level(&self) -> u8 {
+        // SAFETY: the level lives as long as the process; the host writes it atomically.
+        let logged = unsafe { AtomicU8::from_ptr(self.level.cast_mut()) };
+        logged.load(Ordering::Relaxed)
     }
 
     pub(crate) fn now(&self) -> u64 {

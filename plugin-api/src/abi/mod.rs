@@ -14,12 +14,15 @@
 )]
 
 pub(crate) mod call;
+#[cfg(feature = "host")]
+mod counters;
 pub mod hooks;
 #[cfg(feature = "host")]
 pub mod host;
 pub mod link;
 pub mod manifest;
 pub mod shim;
+pub mod trace;
 
 use abi_stable::{StableAbi, library::RootModule, sabi_types::VersionStrings};
 use std::ffi::c_void;
@@ -415,6 +418,28 @@ pub struct Sink {
     pub take: unsafe extern "C" fn(context: *mut c_void, bytes: Bytes),
 }
 
+/// A place in a plugin's source that makes events or spans, all of it borrowed for the call.
+#[repr(C)]
+#[derive(StableAbi)]
+pub struct RawSite {
+    /// From 1 error to 5 trace.
+    pub level: u32,
+    /// 1 for spans, 0 for events.
+    pub is_span: u32,
+    /// What filters go by; the module's path, if the author says nothing else.
+    pub target: Bytes,
+    /// The span's name; of an event, where it is.
+    pub name: Bytes,
+    /// The source file; empty when unknown.
+    pub file: Bytes,
+    /// The names of its fields, a zero byte after each.
+    pub fields: Bytes,
+    /// The line in the file; 0 when unknown.
+    pub line: u32,
+    /// Zero; room for a later minor version.
+    pub reserved: u32,
+}
+
 /// Takes outcomes for a plugin's own threads.
 #[repr(C)]
 #[derive(StableAbi, Copy, Clone)]
@@ -478,6 +503,9 @@ pub struct Module {
     pub detach: unsafe extern "C" fn(),
     /// Counts what the library holds in the process.
     pub holds: unsafe extern "C" fn(holds: *mut Holds),
+    /// What the host logs has changed: the library asks anew which of its events and spans are wanted. Runs no code of the
+    /// subsystem, and may be called beside any other call between `create` and `unload`.
+    pub log_changed: unsafe extern "C" fn(),
     /// Gives back what can be given back without running any code of the subsystem: pthread keys, the panic hook, memory.
     /// The last call; only dlclose follows. No thread of the library's own runs any more, and every thread is detached.
     pub unload: unsafe extern "C" fn(),
@@ -629,6 +657,19 @@ pub struct HostCalls {
         request: *mut u64,
         error: *mut RawError,
     ) -> u32,
+    /// Where the subsystem counts what it names so; it lives as long as the process and is only ever used atomically. What
+    /// has no place of its own is counted in one that all such names share.
+    pub counter: unsafe extern "C" fn(host: *const c_void, handle: u64, name: Bytes) -> *mut u64,
+    /// Passes on what the plugin's own copy of `tracing` has collected, as in [`trace::what`]; `site` and `values` may be
+    /// null and empty where it says so.
+    pub trace: unsafe extern "C" fn(
+        host: *const c_void,
+        handle: u64,
+        what: u32,
+        id: u64,
+        site: *const RawSite,
+        values: Bytes,
+    ) -> u64,
     /// Waits for the next outcomes and gives them to the sink. 0 when the generation has ended, else 1.
     pub completion:
         unsafe extern "C" fn(host: *const c_void, handle: u64, sink: CompletionSink) -> u32,

@@ -56,6 +56,7 @@ pub const fn module<S: Export>() -> Module {
         attach: hooks::attach,
         detach: hooks::detach,
         holds: hooks::holds,
+        log_changed,
         unload: hooks::unload,
         heap: hooks::heap_bytes,
     }
@@ -113,6 +114,7 @@ unsafe extern "C" fn create<S: Export>(call: *const CreateCall, error: *mut RawE
         // SAFETY: the texts of the call are valid as long.
         let (name, config, data) =
             unsafe { (call.name.text(), call.config.text(), call.data.text()) };
+        trace::forward_to(call.link);
         let subsystem =
             link::within(call.link, ptr::null_mut(), || S::create(parse_config(config, error)?))?;
         // SAFETY: the host passes that many numbers.
@@ -193,6 +195,13 @@ pub(crate) fn no_route<S>(
 unsafe fn guest<'a, S: Subsystem>(instance: Instance) -> &'a mut Guest<S> {
     // SAFETY: the caller vouches.
     unsafe { &mut *instance.cast::<Guest<S>>() }
+}
+
+unsafe extern "C" fn log_changed() {
+    guard(ptr::null_mut(), || {
+        trace::ask_again();
+        Ok(())
+    });
 }
 
 unsafe extern "C" fn restore<S: Export>(

@@ -19,7 +19,7 @@ use mycelia_plugin::{
 use std::{
     net::TcpListener,
     os::fd::IntoRawFd,
-    sync::atomic::{AtomicU8, Ordering},
+    sync::atomic::{AtomicU8, AtomicU64, Ordering},
 };
 
 /// What one call into the plugin leaves to do.
@@ -423,6 +423,14 @@ impl Host for World {
         }
         let content = Content { bytes: part.bytes.to_owned(), flags: part.flags & flags::ENCODING };
         state.add_part(request, content)
+    }
+
+    fn counter(&self, _: u64, name: &str) -> &'static AtomicU64 {
+        let mut state = self.lock();
+        let (counter, complaint) = state.counters.get(name);
+        let complaint = complaint.map(|text| Log { level: Level::Warn, text });
+        state.logs.extend(complaint);
+        counter
     }
 
     fn completion(&self, handle: u64, take: &mut dyn FnMut(u64, &Envelope, &[u8])) -> bool {

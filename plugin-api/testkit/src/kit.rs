@@ -319,6 +319,12 @@ impl<S: Export> Kit<S> {
         self.state().logs.clone()
     }
 
+    /// How much the subsystem has counted under this name.
+    pub fn counter(&self, name: &str) -> u64 {
+        self.run();
+        self.state().counters.values().get(name).copied().unwrap_or_default()
+    }
+
     /// How the messages of the subsystem's queue ended.
     pub fn ledger(&self) -> LedgerCounts {
         self.run();

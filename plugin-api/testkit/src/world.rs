@@ -13,7 +13,7 @@ use mycelia_kernel::{
 };
 use mycelia_plugin::{
     Error, ErrorCode, Handled, Level, Result,
-    abi::{Envelope, flags},
+    abi::{Envelope, flags, host::Counters},
 };
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -184,6 +184,7 @@ pub(crate) struct State {
     pub results: BTreeMap<u64, Error>,
     pub faults: VecDeque<String>,
     pub logs: Vec<Log>,
+    pub counters: Counters,
     pub blocks: BTreeMap<u32, crate::host::Block>,
     pub listeners: BTreeMap<String, TcpListener>,
     keys: u64,
@@ -223,6 +224,7 @@ impl State {
             results: BTreeMap::new(),
             faults: VecDeque::new(),
             logs: Vec::new(),
+            counters: Counters::default(),
             blocks: BTreeMap::new(),
             listeners: BTreeMap::new(),
             keys: 0,

@@ -39,6 +39,7 @@ impl Subsystem for Stub {
         on("data", Self::data),
         on("count/{end}", Self::count),
         on("more", Self::more),
+        on("counted/{name}", Self::counted),
         on_reply("asked", Self::asked),
     ];
 
@@ -152,6 +153,12 @@ impl Stub {
 
     fn listen(&mut self, ctx: &mut Context) -> Result<u16> {
         Ok(ctx.listen("127.0.0.1:0")?.local_addr()?.port())
+    }
+
+    fn counted(&mut self, ctx: &mut Context, name: Param<String>) -> Result<()> {
+        ctx.counter(&name.0).inc();
+        ctx.sender().counter(&name.0).add(10);
+        Ok(())
     }
 
     fn data(&mut self, ctx: &mut Context) -> Result<String> {
@@ -321,4 +328,19 @@ fn an_answer_in_parts_comes_as_the_test_takes_it() {
     assert_eq!(kit.ask_parts::<u64>("count/0", "").unwrap(), Vec::<u64>::new());
     let error = kit.ask::<u64>("count/1", "").unwrap_err();
     assert!(error.text.contains("`operator` takes one outcome"), "{error}");
+}
+
+fn what_a_subsystem_counts_goes_on_over_restarts() {
+    let kit = Kit::<Stub>::new("()").unwrap();
+    assert_eq!(kit.counter("orders_placed"), 0);
+    for round in 1..=3 {
+        kit.ask::<()>("counted/orders_placed", &()).unwrap();
+        kit.ask::<()>("counted/Orders", &()).unwrap();
+        assert_eq!(kit.counter("orders_placed"), 11 * round);
+        assert_eq!((kit.counter("Orders"), kit.counter("_overflow")), (0, 11 * round));
+        if round == 1 { kit.reload().unwrap() } else { kit.restart().unwrap() }
+    }
+    let complaints: Vec<_> = kit.logs().into_iter().map(|log| log.text).collect();
+    assert_eq!(complaints.len(), 1, "{complaints:?}");
+    assert!(complaints[0].contains("`Orders` is no name of a counter"));
 }

@@ -160,7 +160,11 @@ impl Subsystem for Faulty {
         on("total", Self::total),
         on("guarded/{number}", Self::guarded).scope("use", "to be tested"),
         on("caller", Self::caller),
+        // What is seen of it.
         on("log/{level}", Self::log),
+        on("trace/{number}", Self::trace),
+        on("counter/{name}/{count}", Self::counter),
+        on("counter_outside/{name}/{count}", Self::counter_outside),
         on_reply("outcome/{number}", Self::outcome),
         on_reply("outcome_of_area", Self::outcome_of_area),
         on_reply("part/{limit}", Self::part),
@@ -189,6 +193,10 @@ impl Subsystem for Faulty {
     fn start(&mut self, ctx: &mut Context) -> Result<()> {
         self.stamp.happen("start")?;
         self.settings.start.happen("start")?;
+        if self.stamp.sends_to_a_stranger() {
+            // Whether it is there does not matter.
+            let _ = ctx.send("stranger://", &());
+        }
         self.gates = Gates::of(ctx.data()?);
         if self.gates.is_open("no_start") {
             return Err(Error::failed("`start` fails as long as the file `no_start` is there"));
@@ -535,6 +543,43 @@ impl Faulty {
         ctx.log(level, format_args!("a line of level {level:?}"));
         Ok(())
     }
+
+    /// An event of each level, within two spans.
+    fn trace(&mut self, number: Param<u64>) -> Result<()> {
+        let outer = tracing::info_span!("outer", number = number.0, later = tracing::field::Empty);
+        outer.record("later", true);
+        let _within = outer.enter();
+        trace_within("a text", -(number.0 as i64));
+        Ok(())
+    }
+
+    fn counter(&mut self, ctx: &mut Context, name: Param<String>, count: Param<u64>) -> Result<()> {
+        ctx.counter(&name.0).add(count.0);
+        Ok(())
+    }
+
+    /// As `counter`, from a thread of its own.
+    fn counter_outside(
+        &mut self,
+        ctx: &mut Context,
+        name: Param<String>,
+        count: Param<u64>,
+    ) -> Result<()> {
+        ctx.spawn("counter", move |outside, _| {
+            let counter = outside.counter(&name.0);
+            (0..count.0).for_each(|_| counter.inc());
+            Ok(())
+        })
+    }
+}
+
+#[tracing::instrument(name = "inner", skip(minus))]
+fn trace_within(text: &str, minus: i64) {
+    tracing::error!("an event of level ERROR");
+    tracing::warn!("an event of level WARN");
+    tracing::info!(half = 0.5, minus, shown = %text, "an event of level INFO");
+    tracing::debug!("an event of level DEBUG");
+    tracing::trace!("an event of level TRACE");
 }
 
 fn text<'m>(body: &'m Raw) -> Result<&'m str> {

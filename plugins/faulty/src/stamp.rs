@@ -46,6 +46,7 @@ enum Word {
     Leak(usize),
     Threads(usize),
     Stray,
+    Stranger,
     Tls,
 }
 
@@ -113,6 +114,11 @@ impl Stamp {
         counts.sum()
     }
 
+    /// Whether a start sends to a subsystem of which no need is declared.
+    pub fn sends_to_a_stranger(&self) -> bool {
+        self.words.iter().any(|word| matches!(word, Word::Stranger))
+    }
+
     fn release(&self) -> Option<&Path> {
         self.release.as_deref()
     }
@@ -137,6 +143,7 @@ impl Word {
             ["leak", bytes] => Word::Leak(bytes.parse().ok()?),
             ["threads", count] => Word::Threads(count.parse().ok()?),
             ["stray"] => Word::Stray,
+            ["stranger"] => Word::Stranger,
             ["tls"] => Word::Tls,
             _ => return None,
         })
@@ -190,6 +197,7 @@ mod tests {
             ("leak:100", true),
             ("threads:2", true),
             ("stray", true),
+            ("stranger", true),
             ("tls", true),
             ("good", false),
             ("", false),

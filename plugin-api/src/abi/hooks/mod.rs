@@ -29,7 +29,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 /// Relaxed throughout: the host attaches before any other thread can be in the library.
 static ATTACHED: AtomicBool = AtomicBool::new(false);
 
-fn is_attached() -> bool {
+pub(super) fn is_attached() -> bool {
     ATTACHED.load(Relaxed)
 }
 
