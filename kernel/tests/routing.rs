@@ -8,6 +8,8 @@ mod cache;
 mod matching;
 #[path = "routing/model.rs"]
 mod model;
+#[path = "routing/oracle.rs"]
+mod oracle;
 #[path = "routing/paths.rs"]
 mod paths;
 #[path = "routing/patterns.rs"]
