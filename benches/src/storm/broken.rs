@@ -59,7 +59,7 @@ pub fn run(plan: Breakage) -> io::Result<Broken> {
             "there is no `mycelia` to try them with; build it with `cargo build -p mycelia`",
         )
     })?;
-    let good = bare_library("mycelia_echo")?;
+    let good = bare_library("mycelia_counter")?;
     let shelf = Shelf::new()?;
     let host = Host::start(&shelf)?;
     let folder = tempfile::tempdir()?;

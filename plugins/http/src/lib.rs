@@ -66,7 +66,8 @@ mod tests;
 
 use config::Limits;
 pub use config::{Entry, Pass, Settings, Size, Span};
-use map::Map;
+use http::Method;
+use map::{Found, Map};
 use mycelia_plugin::prelude::*;
 use std::sync::Arc;
 
@@ -99,6 +100,19 @@ impl Subsystem for Http {
         let plan = self.plan.clone();
         ctx.spawn("http", move |sender, stop| server::run(listener, plan, sender, stop.raised()))
     }
+}
+
+/// Where a map sends a request with this path, without its query: the message's path, or nothing where no entry serves it.
+///
+/// # Errors
+/// `invalid`, naming every entry that is wrong.
+pub fn destination(map: Vec<Entry>, method: &str, path: &str) -> Result<Option<String>> {
+    let map = Map::new(map)?;
+    let found = Method::from_bytes(method.as_bytes()).ok().map(|method| map.find(&method, path));
+    Ok(match found {
+        Some(Found::Rule(_, to)) => Some(to),
+        _ => None,
+    })
 }
 
 export_subsystem!(Http);
