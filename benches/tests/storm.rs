@@ -1,6 +1,7 @@
 //! Storms short enough for every run of the tests.
 
-use mycelia_benches::storm::{Plan, broken, run};
+use mycelia_benches::storm::{Plan, broken, kills, run};
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 /// Each has the process to itself, since libraries and memory are counted in all of it.
@@ -32,4 +33,13 @@ fn broken_libraries_end_nothing() {
     assert!(broken.faults.is_empty(), "{}", broken.faults.join("\n"));
     let reached = |step| broken.steps.get(step).copied().unwrap_or(0);
     assert!(reached("preflight") > 100 && reached("probe") > 2 && reached("passed") > 40);
+}
+
+#[test]
+fn what_was_answered_outlives_a_kill() {
+    let program = Path::new(env!("CARGO_BIN_EXE_kill-storm"));
+    let killed = kills::run(program, 3, 1).expect("it begins");
+    println!("{}", killed.to_text());
+    assert!(killed.faults.is_empty(), "{}", killed.faults.join("\n"));
+    assert!(killed.kills == 3 && killed.puts > 0);
 }

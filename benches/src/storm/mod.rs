@@ -5,6 +5,7 @@
 
 pub mod broken;
 mod figures;
+pub mod kills;
 mod load;
 mod shelf;
 

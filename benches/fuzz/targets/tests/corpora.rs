@@ -1,5 +1,7 @@
 //! Every target over its committed corpus, and over all that a file of it is cut to.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 use mycelia_fuzz_targets::{TARGETS, Target};
 use std::{
     fs,
