@@ -50,7 +50,7 @@ const BUDGETS: &[(&str, usize)] = &[("mycelia-plugin", 60), ("mycelia", 160)];
 const FOREIGN: &[&str] = &["/work/", "/root", "/home/", "/tmp/", "crates.io"];
 
 const CARGO_COMMANDS: &[&str] =
-    &["bench", "build", "clippy", "doc", "fmt", "install", "new", "run", "test", "tree"];
+    &["bench", "build", "clippy", "doc", "fmt", "fuzz", "install", "new", "run", "test", "tree"];
 
 fn root() -> PathBuf {
     let own = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -1,6 +1,7 @@
 //! Storms short enough for every run of the tests.
 
-use mycelia_benches::storm::{Plan, run};
+use mycelia_benches::storm::{Plan, broken, kills, run};
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 /// Each has the process to itself, since libraries and memory are counted in all of it.
@@ -22,4 +23,23 @@ fn fifteen_hundred_builds_lose_nothing() {
 #[test]
 fn bad_builds_among_good_ones_are_turned_away() {
     check(Plan { reloads: 60, bad: 60, only: None });
+}
+
+#[test]
+fn broken_libraries_end_nothing() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let broken = broken::run(broken::Breakage { count: 400, seed: 1 }).expect("it begins");
+    println!("{}", broken.to_text());
+    assert!(broken.faults.is_empty(), "{}", broken.faults.join("\n"));
+    let reached = |step| broken.steps.get(step).copied().unwrap_or(0);
+    assert!(reached("preflight") > 100 && reached("probe") > 2 && reached("passed") > 40);
+}
+
+#[test]
+fn what_was_answered_outlives_a_kill() {
+    let program = Path::new(env!("CARGO_BIN_EXE_kill-storm"));
+    let killed = kills::run(program, 3, 1).expect("it begins");
+    println!("{}", killed.to_text());
+    assert!(killed.faults.is_empty(), "{}", killed.faults.join("\n"));
+    assert!(killed.kills == 3 && killed.puts > 0);
 }

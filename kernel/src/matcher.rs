@@ -8,6 +8,7 @@ use std::num::NonZeroU32;
 
 use crate::ids::RouteId;
 use crate::params::{Span, Spans};
+use crate::path::check_rest;
 use crate::pattern::{Pattern, Segment};
 use crate::words::{Word, Words};
 
@@ -153,8 +154,10 @@ impl<F: FnMut(u32)> Search<'_, '_, F> {
         let tail = node.tail?;
         if tail.captured {
             self.spans.push(Span::from(start..self.text.len()));
+            return Some(tail.route);
         }
-        Some(tail.route)
+        // Whoever did not check the whole path checks what was captured, which this is not.
+        check_rest(&self.text[start..]).is_ok().then_some(tail.route)
     }
 }
 

@@ -170,7 +170,8 @@ pub fn check_name(name: &str) -> Result<(), PathError> {
 /// The name of what looks like a path, and where its rest starts.
 ///
 /// It is one if the name is known, a pattern matches the rest, what the pattern captured [`are_plain`], and it has not
-/// [too many segments](has_many_segments): the remainder is as it stands in the table, where it was checked.
+/// [too many segments](has_many_segments): the remainder is as it stands in the table, where it was checked, or was checked
+/// by the matcher.
 #[inline]
 pub(crate) fn split(text: &str) -> Option<(Word<'_>, usize)> {
     let name = Word::until(text, 0, b':');

@@ -10,6 +10,8 @@ mod events;
 mod matching;
 #[path = "routing/model.rs"]
 mod model;
+#[path = "routing/oracle.rs"]
+mod oracle;
 #[path = "routing/paths.rs"]
 mod paths;
 #[path = "routing/patterns.rs"]

@@ -3,7 +3,9 @@
 //! It fails unless every number came once and in order, the ledgers have what the senders counted, the state went on
 //! through every build, no build is left in the process, and memory stays flat.
 
+pub mod broken;
 mod figures;
+pub mod kills;
 mod load;
 mod shelf;
 

@@ -22,6 +22,12 @@ pub struct Image {
 }
 
 impl Image {
+    /// Bytes that were read already; errors name this path.
+    pub fn of(path: &Path, bytes: Vec<u8>) -> Image {
+        let hash = blake3::hash(&bytes).to_hex().as_str().into();
+        Image { bytes: Arc::new(Buffer(bytes)), hash, path: path.into() }
+    }
+
     /// Reads a file. A pipe, a device or a folder is refused, and never waited for.
     ///
     /// # Errors
@@ -39,8 +45,7 @@ impl Image {
             }
             _ => {}
         }
-        let hash = blake3::hash(&bytes).to_hex().as_str().into();
-        Ok(Image { bytes: Arc::new(Buffer(bytes)), hash, path: path.into() })
+        Ok(Image::of(path, bytes))
     }
 
     pub(super) fn bytes(&self) -> &[u8] {

@@ -59,9 +59,18 @@ pub struct InspectionNeed {
 /// # Errors
 /// Those of the steps `read` and `preflight`, when it is no complete plugin.
 pub fn inspect(path: &Path) -> Result<Inspection, LoadError> {
-    let image = Image::read(path)?;
-    let manifest = preflight::examine(path, image.bytes())?;
-    Ok(Inspection::new(manifest, image.hash()))
+    Image::read(path)?.inspect()
+}
+
+impl Image {
+    /// As [`inspect`], of bytes that were read already.
+    ///
+    /// # Errors
+    /// Those of the step `preflight`, when it is no complete plugin.
+    pub fn inspect(&self) -> Result<Inspection, LoadError> {
+        let manifest = preflight::examine(self.path(), self.bytes())?;
+        Ok(Inspection::new(manifest, self.hash()))
+    }
 }
 
 impl Inspection {

@@ -219,3 +219,44 @@ fn a_subsystem_that_has_stopped_is_the_reason() {
     assert_eq!((found.verdict.as_str(), found.route), ("no_route", None));
     host.stop();
 }
+
+/// Every sender that is granted some of the scopes, among names written alike, against what the texts say: explained,
+/// and asked.
+#[test]
+fn every_verdict_is_as_an_oracle_says() {
+    const GUARDS: [&str; 4] = ["guard", "guard2", "Guard", "guard.use"];
+    let sets: Vec<Vec<String>> = (0..1 << GUARDS.len())
+        .map(|bits: usize| {
+            let has = GUARDS.iter().enumerate().filter(|(at, _)| bits >> at & 1 == 1);
+            has.map(|(_, guard)| format!("{guard}:use")).collect()
+        })
+        .collect();
+    let guards = GUARDS.map(|name| (name.to_owned(), &sets[0]));
+    let callers = sets.iter().enumerate().map(|(number, set)| (format!("use{number}"), set));
+    let all: Vec<_> = guards.into_iter().chain(callers).collect();
+    let block = |(name, set): &(String, &Vec<String>)| {
+        format!("{name:?}: (plugin: \"mycelia_faulty\", grants: {set:?}),")
+    };
+    let host = host_with(
+        "control: (grants: [\"guard:use\"]),",
+        &all.iter().map(block).collect::<String>(),
+    );
+    let operator = ("operator".to_owned(), &vec!["guard:use".to_owned()]);
+    for (sender, set) in all.iter().chain([&operator]) {
+        for guard in GUARDS {
+            let full = format!("{guard}:use");
+            let is_allowed = sender == guard || set.contains(&full);
+            let word = if is_allowed { Why::ALLOWED } else { "denied" };
+            let path = format!("{guard}://guarded/1");
+            assert_eq!(why(&host, &path, sender).verdict, word, "{path} as {sender}");
+            let told = match &**sender {
+                "operator" => host.ask(&path, ""),
+                name => host.ask(&format!("{name}://forward"), &path),
+            };
+            let told = told.map_or_else(|error| error.code.word(), |_| Why::ALLOWED);
+            assert_eq!(told, word, "{path} as {sender}");
+            assert!(why(&host, &format!("{guard}://total"), sender).is_allowed());
+        }
+    }
+    host.stop();
+}

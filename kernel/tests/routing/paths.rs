@@ -117,3 +117,27 @@ fn errors_are_one_line() {
         "'\\n' cannot be in a subsystem's name; use letters, digits, `_`, `.` and `-` (at byte 1)"
     );
 }
+
+/// What a tail matches is checked whether it is captured or not, however the path is resolved.
+#[test]
+fn what_no_parameter_captures_is_checked_too() {
+    for pattern in ["*", "{*rest}", "a/*", "{one}/*"] {
+        let table = crate::table_of(&[pattern]);
+        for (rest, is_path) in [
+            ("a/b", true),
+            ("a/b/é", true),
+            ("a/b%20c", true),
+            ("a//b", false),
+            ("a/b//c", false),
+            ("a/b/\n", false),
+            ("a/\u{7f}/c", false),
+            ("a/b/", false),
+        ] {
+            let path = format!("s://{rest}");
+            let sender = mycelia_kernel::ids::SubsystemId::OPERATOR;
+            let found = crate::resolve(&table, sender, &path);
+            assert_eq!(found.is_ok(), is_path, "{path:?} to {pattern}");
+            assert_eq!(table.resolve_text(sender, &path), found, "{path:?} to {pattern}");
+        }
+    }
+}

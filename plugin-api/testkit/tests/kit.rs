@@ -330,6 +330,7 @@ fn an_answer_in_parts_comes_as_the_test_takes_it() {
     assert!(error.text.contains("`operator` takes one outcome"), "{error}");
 }
 
+#[test]
 fn what_a_subsystem_counts_goes_on_over_restarts() {
     let kit = Kit::<Stub>::new("()").unwrap();
     assert_eq!(kit.counter("orders_placed"), 0);

@@ -80,9 +80,10 @@ mod tests;
 
 use config::Limits;
 pub use config::{Entry, Pass, ReplyAs, Settings, Size, Span};
-use map::Map;
+use http::Method;
+use map::{Found, Map};
 use mycelia_plugin::prelude::*;
-use std::sync::Arc;
+use std::{net::Ipv4Addr, sync::Arc};
 
 /// The subsystem. It has no routes: everything it does happens in a thread of its own.
 pub struct Http {
@@ -113,6 +114,21 @@ impl Subsystem for Http {
         let plan = self.plan.clone();
         ctx.spawn("http", move |sender, stop| server::run(listener, plan, sender, stop.raised()))
     }
+}
+
+/// Where a map sends a request with this path, without its query: the message's path, or nothing where no entry serves it.
+///
+/// # Errors
+/// `invalid`, naming every entry that is wrong.
+pub fn destination(map: Vec<Entry>, method: &str, path: &str) -> Result<Option<String>> {
+    let map = Map::new(map)?;
+    let client = Ipv4Addr::LOCALHOST.into();
+    let method = Method::from_bytes(method.as_bytes()).ok();
+    let found = method.map(|method| map.find(&method, path, client));
+    Ok(match found {
+        Some(Found::Rule(_, paths)) => Some(paths.to),
+        _ => None,
+    })
 }
 
 export_subsystem!(Http);

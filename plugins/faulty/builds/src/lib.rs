@@ -9,6 +9,7 @@ use object::{
     elf::{self, Dyn64, FileHeader64, Rela64, SectionHeader64},
     read::elf::{FileHeader, SectionHeader, SectionTable, Sym},
 };
+use std::ops::Range;
 
 /// What the stamp of a library begins with.
 const MARKER: &str = "MYCELIA-FAULTY-BUILD:";
@@ -45,6 +46,31 @@ pub fn flipped(library: &[u8], seed: u64) -> Vec<u8> {
     let bits = (random >> 56) as u8;
     let mut bytes = library.to_owned();
     bytes[place as usize] ^= bits.max(1);
+    bytes
+}
+
+/// The library cut off somewhere, or with a byte changed anywhere, or with up to eight changed where loaders look before they
+/// run anything; the seed decides how and where.
+pub fn damaged(library: &[u8], seed: u64) -> Vec<u8> {
+    let random = mix(seed);
+    let changes = match random % 4 {
+        0 => return truncated(library, (mix(random) % library.len() as u64) as usize),
+        1 => return flipped(library, random),
+        2 => 1,
+        _ => 1 + (random >> 8) % 8,
+    };
+    let mut bytes = library.to_owned();
+    let looked_at = Elf::parse(library).looked_at();
+    for change in 0..changes {
+        let random = mix(random ^ (change + 1));
+        let range = &looked_at[random as usize % looked_at.len()];
+        let byte = &mut bytes[range.start + mix(random) as usize % range.len()];
+        *byte = match random >> 61 {
+            0 => 0,
+            1 => 0xff,
+            bit => *byte ^ (1 << bit),
+        };
+    }
     bytes
 }
 
@@ -172,6 +198,23 @@ impl<'l> Elf<'l> {
     fn section(&self, name: &str) -> &'l SectionHeader64<LE> {
         let found = self.sections.section_by_name(LE, name.as_bytes());
         found.unwrap_or_else(|| panic!("the library has no section {name}")).1
+    }
+
+    /// Where the file has its headers, and what is mapped and not executed; none is empty.
+    fn looked_at(&self) -> Vec<Range<usize>> {
+        let flags = |section: &SectionHeader64<LE>| section.sh_flags(LE).0;
+        let is_data = |section: &&SectionHeader64<LE>| {
+            flags(section) & elf::SHF_ALLOC.0 != 0 && flags(section) & elf::SHF_EXECINSTR.0 == 0
+        };
+        let header = FileHeader64::<LE>::parse(self.library).expect("it was parsed before");
+        let segments = size_of::<elf::ProgramHeader64<LE>>() * header.e_phnum.get(LE) as usize;
+        let table = header.e_shoff.get(LE) as usize;
+        let sections = table..table + size_of::<SectionHeader64<LE>>() * self.sections.len();
+        let data = self.sections.iter().filter(is_data).filter_map(|data| data.file_range(LE));
+        let data = data.map(|(start, size)| start as usize..(start + size) as usize);
+        let headers = size_of::<FileHeader64<LE>>();
+        let all = [0..headers, headers..headers + segments, sections].into_iter().chain(data);
+        all.filter(|range| !range.is_empty()).collect()
     }
 
     /// Where the section begins in the file, and what is in it.

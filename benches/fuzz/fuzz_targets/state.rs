@@ -1,0 +1,6 @@
+//! libFuzzer on `state`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    mycelia_fuzz_targets::state::one(data);
+});
