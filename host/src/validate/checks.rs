@@ -233,7 +233,7 @@ fn ask(runtime: &Runtime, path: &str, body: &[u8]) -> Receiver<Outcome> {
 fn try_routes(runtime: &Runtime, name: &str, manifest: &Manifest) -> Check {
     let (mut random, mut asked) = (Random(0), 0);
     for route in manifest.routes.iter().filter(|route| route.kind == Kind::On) {
-        let restarts = slot(runtime, name).info().restarts;
+        let before = ends(runtime, name);
         let mut outcomes = Vec::new();
         for parameter in PARAMETERS {
             let path = format!("{name}://{}", fill(&route.pattern, *parameter, &mut random));
@@ -256,14 +256,21 @@ fn try_routes(runtime: &Runtime, name: &str, manifest: &Manifest) -> Check {
                 return panicked(&route.pattern, &error.text);
             }
         }
-        if !eventually(LIMIT, || is_at_rest(runtime, name)) {
+        // Whatever hangs has been taken away by then.
+        let has_settled = || ends(runtime, name) != before || is_at_rest(runtime, name);
+        if !eventually(2 * LIMIT, has_settled) {
+            let found = format!("what a message to `{}` begins does not end", route.pattern);
+            return Check::fail("routes", found, "send to itself by `ctx.after`, with a pause");
+        }
+        let (hung, restarts) = ends(runtime, name);
+        if hung > before.0 {
             let found =
                 format!("a handler of `{}` has not returned within {LIMIT:?}", route.pattern);
             let remedy =
                 "let a thread of `ctx.spawn` do what takes long, and answer by a `Responder`";
             return Check::fail("routes", found, remedy);
         }
-        if slot(runtime, name).info().restarts > restarts {
+        if restarts > before.1 {
             return panicked(&route.pattern, &last_error(runtime, name));
         }
     }
@@ -273,6 +280,12 @@ fn try_routes(runtime: &Runtime, name: &str, manifest: &Manifest) -> Check {
 fn panicked(pattern: &str, text: &str) -> Check {
     let found = format!("a message to `{pattern}` ends the instance: {text}");
     Check::fail("routes", found, "return an error for what it does not take")
+}
+
+/// How often its handlers hung, and how often it was restarted for that or for another reason.
+fn ends(runtime: &Runtime, name: &str) -> (u64, u64) {
+    let info = slot(runtime, name).info();
+    (info.hung, info.restarts)
 }
 
 /// Nothing runs or waits, and no instance is being replaced. One that keeps itself busy gets its turns all the same.
