@@ -337,3 +337,29 @@ fn bad_paths_and_large_bodies_are_refused_by_name() {
     host.signal(Signal::TERM);
     assert_eq!(host.ended().0, Some(0));
 }
+
+#[test]
+fn one_subsystem_is_restarted_and_stopped_by_command() {
+    let host = serve(r#""counter": (plugin: "mycelia_counter"), "echo": (plugin: "mycelia_echo")"#);
+    assert_eq!(host.run(&["ask", "counter://add/visits", "2"]).out.trim_end(), "2");
+    let told = host.run(&["restart", "counter"]);
+    assert_eq!((told.code, &*told.err), (Some(0), "counter: running, generation 1\n"));
+    assert_eq!(
+        host.run(&["ask", "counter://value/visits"]).out.trim_end(),
+        "0",
+        "a fresh instance"
+    );
+    let told = host.run(&["stop", "--subsystem", "counter", "--json"]);
+    let ordered: serde_json::Value = serde_json::from_str(&told.out).unwrap();
+    assert_eq!((told.code, &ordered["phase"]), (Some(0), &"stopped".into()));
+    let gone = host.run(&["ask", "counter://value/visits"]);
+    assert_eq!(gone.code, Some(1));
+    assert_eq!(host.run(&["ask", "echo://x", "hi"]).out.trim_end(), "hi", "the other goes on");
+    assert_eq!(host.run(&["restart", "counter"]).code, Some(0));
+    assert_eq!(host.run(&["ask", "counter://add/visits", "1"]).out.trim_end(), "1");
+    let unknown = host.run(&["restart", "conter"]);
+    assert_eq!(unknown.code, Some(1));
+    assert!(unknown.err.contains("`conter`") && unknown.err.contains("counter"), "{}", unknown.err);
+    assert_eq!(host.run(&["stop"]).code, Some(0));
+    assert_eq!(host.ended().0, Some(0));
+}

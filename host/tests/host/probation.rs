@@ -121,3 +121,18 @@ fn a_new_build_that_does_not_start_again_is_rolled_back() {
     assert_eq!(one.reloads().rolled_back, 1);
     one.host.stop();
 }
+
+#[test]
+fn a_roll_back_is_published() {
+    let beside = r#""ear": (plugin: "mycelia_faulty_listener", grants: ["kernel:read"]),
+        "teller": (plugin: "mycelia_faulty")"#;
+    let settings = r#"probation: (for: "1h", panics: 0)"#;
+    let one = reloading(settings, beside);
+    one.reload(&faulty("good 2 panic_first"));
+    panics(&one);
+    eventually("the roll-back is heard", || {
+        let heard: Vec<String> = one.host.value("ear://heard", "");
+        heard.iter().any(|text| text.contains("rolled back: ") && text.contains("told of f: f 1"))
+    });
+    one.host.stop();
+}
