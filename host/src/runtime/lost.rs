@@ -56,7 +56,10 @@ impl Runtime {
                 };
                 let Some(report) = report else { return };
                 match self.lose_batch(&report, thread.call, what) {
-                    true => self.replace_worker(number),
+                    true => {
+                        self.replace_worker(number);
+                        self.leave_libraries(|_| {});
+                    }
                     // One that hung has been replaced, and only parks; else it is in a destructor of a thread-local.
                     false if report.is_taken() => {}
                     false => return,
@@ -65,6 +68,7 @@ impl Runtime {
             Role::Attendant(lost) => {
                 slot.info().lost_threads += 1;
                 lost(text);
+                self.leave_libraries(|_| {});
             }
             Role::Other => {
                 slot.info().lost_threads += 1;

@@ -181,17 +181,19 @@ impl Caretaker {
         self.runtime.show_retained(retiring.chain(hung.iter().cloned()).collect());
     }
 
-    /// By which a thread leaves every library that it may have entered.
+    /// By which a thread leaves every library that it may have entered, but those that a lost thread is in: their locks may
+    /// be held for good, and they stay in the process anyway.
     pub fn detachers(&self) -> Vec<Detacher> {
+        let detacher = |one: &Generation| (!one.is_abandoned()).then(|| one.library.detacher());
         let serving = self.runtime.subsystems().filter_map(|slot| {
-            slot.info().build.as_ref().map(|build| build.generation.library.detacher())
+            slot.info().build.as_ref().and_then(|build| detacher(&build.generation))
         });
-        let standing_by = self.probations.generations().map(|one| one.library.detacher());
+        let standing_by = self.probations.generations().filter_map(detacher);
         let retiring = self.retiring.iter().filter_map(|one| match &one.code {
-            Code::Loaded(generation) => Some(generation.library.detacher()),
+            Code::Loaded(generation) => detacher(generation),
             _ => None,
         });
-        let hung = self.hung.iter().map(|(_, hung)| hung.generation.library.detacher());
+        let hung = self.hung.iter().filter_map(|(_, hung)| detacher(&hung.generation));
         serving.chain(standing_by).chain(retiring).chain(hung).collect()
     }
 

@@ -8,7 +8,7 @@
 use super::{
     Desk, Runtime, Slot, Turn, Worker,
     batch::{is_handled, untag},
-    generation::Instance,
+    lifecycle::Caretaker,
     slot::{Cell, Hung},
     work::LostBatch,
 };
@@ -277,7 +277,7 @@ impl Runtime {
         self.discard_outbox(slot.id, 0, &mut outbox);
         self.give_back(&lost, &mut turn, &mut replies);
         if let Some(instance) = cell.instance {
-            self.leave_libraries(slot, instance);
+            self.leave_libraries(move |caretaker| caretaker.end_hung(slot, instance));
         }
         slot.info().lost_threads -= 1;
     }
@@ -290,13 +290,17 @@ impl Runtime {
         self.pool.unload_all(&mut turn.magazine);
     }
 
-    /// Runs the destructors of whatever plugins left on this thread, and lets the lifecycle thread destroy the instance.
-    fn leave_libraries(&'static self, slot: &'static Slot, instance: Instance) {
+    /// Runs the destructors of whatever plugins left on this thread, which would keep their code; and lets the lifecycle
+    /// thread do something meanwhile.
+    pub(super) fn leave_libraries(
+        &'static self,
+        meanwhile: impl FnOnce(&mut Caretaker) + Send + 'static,
+    ) {
         let (detachers, list) = channel();
         self.lifecycle.late(Box::new(move |caretaker| {
             // Fails only if the host has ended, and then nobody unloads anything.
             let _listens = detachers.send(caretaker.detachers());
-            caretaker.end_hung(slot, instance);
+            meanwhile(caretaker);
         }));
         loop {
             match list.recv_timeout(PATIENCE) {
