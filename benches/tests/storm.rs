@@ -1,6 +1,6 @@
 //! Storms short enough for every run of the tests.
 
-use mycelia_benches::storm::{Plan, broken, kills, run};
+use mycelia_benches::storm::{Plan, broken, kills, mishaps, run};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
@@ -42,4 +42,16 @@ fn what_was_answered_outlives_a_kill() {
     println!("{}", killed.to_text());
     assert!(killed.faults.is_empty(), "{}", killed.faults.join("\n"));
     assert!(killed.kills == 3 && killed.puts > 0);
+}
+
+#[test]
+fn faults_stay_where_they_happen() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let plan = mishaps::Mishaps { faults: 400, seed: 1 };
+    let weathered = mishaps::run(plan).expect("it begins");
+    println!("{}", weathered.to_text());
+    assert!(weathered.faults.is_empty(), "{}", weathered.faults.join("\n"));
+    assert_eq!(weathered.kinds.values().sum::<u64>(), 400);
+    assert_eq!(weathered.kinds.len(), 7, "of every kind");
+    assert!(weathered.beside > 0);
 }

@@ -7,6 +7,7 @@ pub mod broken;
 mod figures;
 pub mod kills;
 mod load;
+pub mod mishaps;
 mod shelf;
 
 pub use figures::{Figures, Slope};

@@ -103,7 +103,7 @@ impl Runtime {
             }
             let ticket = Arc::clone(&theirs);
             let lose = move |why| {
-                generation.iter().for_each(|generation| generation.abandon());
+                generation.iter().for_each(|generation| generation.lose_thread());
                 ticket.lose(why);
             };
             let result = lost::in_call(lose, || work(&mut seat.desk));

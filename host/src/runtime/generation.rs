@@ -26,17 +26,30 @@ pub struct Generation {
     /// The code.
     pub library: Library,
     is_abandoned: AtomicBool,
+    has_lost_thread: AtomicBool,
 }
 
 impl Generation {
     /// A build that was loaded.
     pub fn new(number: u32, library: Library) -> Generation {
-        Generation { number, library, is_abandoned: AtomicBool::new(false) }
+        let (is_abandoned, has_lost_thread) = (AtomicBool::new(false), AtomicBool::new(false));
+        Generation { number, library, is_abandoned, has_lost_thread }
     }
 
     /// No instance is to be made from it any more, but from another copy of the library.
     pub fn abandon(&self) {
         self.is_abandoned.store(true, Ordering::Release);
+    }
+
+    /// A thread is lost in it for good, and may hold its locks: as `abandon`, and nobody enters it to leave it.
+    pub fn lose_thread(&self) {
+        self.has_lost_thread.store(true, Ordering::Release);
+        self.abandon();
+    }
+
+    /// Whether a thread is lost in it for good.
+    pub fn has_lost_thread(&self) -> bool {
+        self.has_lost_thread.load(Ordering::Acquire)
     }
 
     /// Whether it was abandoned.

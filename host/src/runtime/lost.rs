@@ -89,7 +89,7 @@ impl Runtime {
             *info.parked.entry(incarnation).or_default() += 1;
         }
         if let Some(build) = &info.build {
-            build.generation.abandon();
+            build.generation.lose_thread();
         }
         drop(info);
         self.lifecycle.fault(slot.id, incarnation, format!("one of its own threads {text}"));
@@ -107,7 +107,7 @@ impl Runtime {
         let slot = self.slot(id);
         let take = |taken: Taken<'_>| {
             if let Some(build) = &slot.info().build {
-                build.generation.abandon();
+                build.generation.lose_thread();
             }
             let mut answers = Vec::new();
             if let Some(LostCall { turn, outbox, .. }) = &mut call {

@@ -184,7 +184,7 @@ impl Caretaker {
     /// By which a thread leaves every library that it may have entered, but those that a lost thread is in: their locks may
     /// be held for good, and they stay in the process anyway.
     pub fn detachers(&self) -> Vec<Detacher> {
-        let detacher = |one: &Generation| (!one.is_abandoned()).then(|| one.library.detacher());
+        let detacher = |one: &Generation| (!one.has_lost_thread()).then(|| one.library.detacher());
         let serving = self.runtime.subsystems().filter_map(|slot| {
             slot.info().build.as_ref().and_then(|build| detacher(&build.generation))
         });
