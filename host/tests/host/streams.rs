@@ -197,7 +197,11 @@ fn a_writer_that_ends_fails_its_answers() {
 
 #[test]
 fn a_writer_that_is_dropped_or_fails_says_so() {
-    let host = pair("");
+    // On one worker nobody takes parts while the writer's handler runs.
+    let host = host_with(
+        "workers: 1,",
+        r#""a": (plugin: "mycelia_faulty"), "b": (plugin: "mycelia_faulty")"#,
+    );
     ask(&host, "b://parts/100");
     assert_eq!(takes(&host, 17), and(numbers(16), "full yes"));
     host.stop();
