@@ -3,7 +3,7 @@
 //! A library has its own statics of `tracing`, so its events would reach nobody. The first instance that is created sets a
 //! subscriber there that passes on everything by one host call, as plain data: sites, values and numbers of spans. Which
 //! sites are wanted is asked once each and kept by `tracing` itself, so an event that is not wanted costs what it costs in
-//! any program; [`ask_again`] is how the host says that it wants others. Nothing of the library stays in the host.
+//! any program; `ask_again` is how the host says that it wants others. Nothing of the library stays in the host.
 //!
 //! `Span::current()` is not known on the plugin's side.
 
