@@ -234,7 +234,13 @@ fn what_was_tried_by_other_means_is_no_change() {
         bench.write(&build(1));
         sleep(A_WHILE);
         bench.write(&build(2));
-        bench.expect("not tried", &build(2));
+        // A first look may come so late that build 0 is not what was tried last, either.
+        let image = || bench.next("not tried").result.unwrap_or_else(|error| panic!("{error}"));
+        let mut reported = image();
+        if reported.hash() == hash(&build(0)) {
+            reported = image();
+        }
+        assert!(reported.hash() == hash(&build(2)), "it has other bytes");
         bench.finish();
     }
 }
