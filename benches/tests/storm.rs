@@ -4,7 +4,7 @@ use mycelia_benches::storm::{Plan, broken, kills, mishaps, run};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-/// Each has the process to itself, since libraries and memory are counted in all of it.
+/// Each has the process to itself, since libraries, open files and memory are counted in all of it.
 static ALONE: Mutex<()> = Mutex::new(());
 
 fn check(plan: Plan) {
@@ -37,6 +37,7 @@ fn broken_libraries_end_nothing() {
 
 #[test]
 fn what_was_answered_outlives_a_kill() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let program = Path::new(env!("CARGO_BIN_EXE_kill-storm"));
     let killed = kills::run(program, 3, 1).expect("it begins");
     println!("{}", killed.to_text());
