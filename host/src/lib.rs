@@ -6,6 +6,7 @@ pub mod config;
 pub mod control;
 pub mod dev;
 pub mod letters;
+pub mod load;
 pub mod loader;
 pub mod log;
 pub mod operator;

@@ -2,7 +2,7 @@
 
 use mycelia::{
     cli::{self, Inspected, Seams},
-    dev, loader, run,
+    dev, load, loader, run,
     runtime::search_path,
 };
 use std::{
@@ -14,7 +14,7 @@ fn main() -> ExitCode {
     if let Some(code) = loader::answer_probe() {
         return code;
     }
-    cli::main(&Seams { run: run::run, dev: dev::dev, check: run::check, inspect })
+    cli::main(&Seams { run: run::run, dev: dev::dev, check: run::check, inspect, load: load::run })
 }
 
 fn inspect(library: &Path) -> anyhow::Result<Inspected> {

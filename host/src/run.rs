@@ -6,7 +6,7 @@ use crate::{
     config::{Config, Mistakes},
     control::{self, Server, Token},
     operator::Operator,
-    runtime::{Runtime, Slot, StartError},
+    runtime::{OPEN_REQUESTS, Runtime, Slot, StartError},
 };
 use mycelia_kernel::table::{Reach, Table};
 use signal_hook::{
@@ -31,16 +31,25 @@ pub fn run(file: &Path) -> ExitCode {
     }
 }
 
+/// A config without mistakes.
+pub struct Checked {
+    /// As it was read.
+    pub config: Config,
+    /// Scopes that its plugins need and that it does not grant, each of which was logged.
+    pub ungranted: usize,
+}
+
 /// Reads the file, and compares it with the plugins it names: they are loaded and created, but not started.
 ///
 /// # Errors
 /// Every mistake.
-pub fn check(file: &Path) -> Result<Config, Mistakes> {
+pub fn check(file: &Path) -> Result<Checked, Mistakes> {
     let config = Config::read(file)?;
     match Runtime::create(&config, file, 0) {
         Ok(runtime) => {
+            let ungranted = runtime.ungranted();
             runtime.destroy_all();
-            Ok(config)
+            Ok(Checked { config, ungranted })
         }
         Err(StartError::Config(mistakes)) => Err(mistakes),
         Err(error) => {
@@ -53,21 +62,44 @@ pub fn check(file: &Path) -> Result<Config, Mistakes> {
 
 fn serve(file: &Path) -> Result<(), Failure> {
     let config = Config::read(file).map_err(|mistakes| bad_config(&mistakes))?;
-    report_crashes().map_err(|error| Failure::failed(format!("cannot take signals: {error}")))?;
-    let listener = bind(config.control.listen)?;
-    let created = Runtime::create(&config, file, RandomState::new().build_hasher().finish());
-    let runtime = created.map_err(failed)?;
-    let server = open_control(listener, runtime)?;
-    take_signals(runtime)
-        .map_err(|error| Failure::failed(format!("cannot take signals: {error}")))?;
-    let served = runtime.serve(|| greet(file, runtime, &server));
-    server.stop();
-    served.map_err(failed)?;
+    let host = Host::create(&config, file, OPEN_REQUESTS)?;
+    take_signals(host.runtime).map_err(no_signals)?;
+    let runtime = host.runtime;
+    host.serve(|server| greet(file, runtime, server))?;
     say(&format!("\n{}", table(&runtime.status())));
     Ok(())
 }
 
-fn bad_config(mistakes: &Mistakes) -> Failure {
+/// A host that can be reached for control, and does not serve yet.
+pub(crate) struct Host {
+    /// The host itself.
+    pub runtime: &'static Runtime,
+    server: Server,
+}
+
+impl Host {
+    /// A host of this config, whose operator may have so many requests open.
+    pub fn create(config: &Config, file: &Path, open_requests: usize) -> Result<Host, Failure> {
+        report_crashes().map_err(no_signals)?;
+        let listener = bind(config.control.listen)?;
+        let seed = RandomState::new().build_hasher().finish();
+        let runtime = Runtime::create_with(config, file, seed, open_requests).map_err(failed)?;
+        Ok(Host { runtime, server: open_control(listener, runtime)? })
+    }
+
+    /// Serves until a stop is asked for; `ready` runs once everything serves.
+    pub fn serve(self, ready: impl FnOnce(&Server)) -> Result<(), Failure> {
+        let served = self.runtime.serve(|| ready(&self.server));
+        self.server.stop();
+        served.map_err(failed)
+    }
+}
+
+pub(crate) fn no_signals(error: io::Error) -> Failure {
+    Failure::failed(format!("cannot take signals: {error}"))
+}
+
+pub(crate) fn bad_config(mistakes: &Mistakes) -> Failure {
     report_mistakes(mistakes);
     Failure::silent(Exit::BadConfig)
 }

@@ -4,7 +4,7 @@
 //! what must come of it. One has a budget of restarts and uses it up, one waits longer before each restart, and eight are
 //! bystanders under load.
 
-use super::figures::Slope;
+use super::Slope;
 use crate::{library_file, serving::Serving};
 use mycelia::{
     operator::{Operator, OperatorReply},
@@ -351,7 +351,7 @@ impl Storm<'_> {
         while self.status("budget").phase != Phase::Stopped && Instant::now() < until {
             thread::sleep(Duration::from_millis(1));
         }
-        self.ask("budget://note/1", Err((ErrorCode::NoRoute, Handled::No)));
+        self.ask("budget://note/1", Err((ErrorCode::Gone, Handled::No)));
         let ledger = LedgerStatus { dead: BUDGET + 1, ..LedgerStatus::default() };
         ("budget".into(), Expected { ledger, restarts: BUDGET, ..Expected::default() })
     }

@@ -10,7 +10,8 @@ mod load;
 pub mod mishaps;
 mod shelf;
 
-pub use figures::{Figures, Slope};
+pub use figures::Figures;
+pub use mycelia::load::Slope;
 
 use load::{Counts, Load};
 use mycelia::{

@@ -2,7 +2,8 @@
 
 use super::exit::{Exit, Failure};
 use super::output;
-use crate::config::{Config, Mistake, Mistakes};
+use crate::config::{Mistake, Mistakes};
+use crate::run::Checked;
 use clap::Args;
 use serde_json::{Value, json};
 use std::io::{self, IsTerminal};
@@ -24,38 +25,44 @@ pub(super) struct Check {
 }
 
 impl Check {
-    pub fn execute(&self, check: fn(&Path) -> Result<Config, Mistakes>) -> Result<(), Failure> {
+    pub fn execute(&self, check: fn(&Path) -> Result<Checked, Mistakes>) -> Result<(), Failure> {
         let checked = check(&self.file);
         match &checked {
             _ if self.json => {
                 output::json(self.to_json(checked.as_ref()).to_string().as_bytes())?;
             }
-            Ok(config) => self.show(config)?,
+            Ok(checked) => self.show(checked)?,
             Err(mistakes) => report_mistakes(mistakes),
         }
         checked.map(drop).map_err(|_| Failure::silent(Exit::BadConfig))
     }
 
-    fn show(&self, config: &Config) -> Result<(), Failure> {
+    fn show(&self, checked: &Checked) -> Result<(), Failure> {
+        let Checked { config, ungranted } = checked;
         let count = config.subsystems.len();
         let noun = if count == 1 { "subsystem" } else { "subsystems" };
-        output::note(&format!("{}: no mistakes, {count} {noun}", self.file.display()));
+        let lacks = match ungranted {
+            0 => String::new(),
+            1 => "; 1 scope that a plugin needs is not granted, see above".into(),
+            _ => format!("; {ungranted} scopes that plugins need are not granted, see above"),
+        };
+        output::note(&format!("{}: no mistakes, {count} {noun}{lacks}", self.file.display()));
         if self.effective { output::data(config.effective().as_bytes()) } else { Ok(()) }
     }
 
-    fn to_json(&self, checked: Result<&Config, &Mistakes>) -> Value {
+    fn to_json(&self, checked: Result<&Checked, &Mistakes>) -> Value {
         let mut value = match checked {
-            Ok(config) => {
+            Ok(Checked { config, ungranted }) => {
                 let names: Vec<&String> = config.subsystems.iter().map(|(name, _)| name).collect();
-                json!({ "ok": true, "subsystems": names, "mistakes": [] })
+                json!({ "ok": true, "subsystems": names, "mistakes": [], "ungranted": ungranted })
             }
             Err(mistakes) => {
                 let mistakes: Vec<Value> = mistakes.iter().map(mistake_json).collect();
                 json!({ "ok": false, "subsystems": [], "mistakes": mistakes })
             }
         };
-        if let (true, Ok(config)) = (self.effective, checked) {
-            value["effective"] = config.effective().into();
+        if let (true, Ok(checked)) = (self.effective, checked) {
+            value["effective"] = checked.config.effective().into();
         }
         value
     }

@@ -6,6 +6,7 @@ mod check;
 mod exit;
 mod inspect;
 mod letters;
+mod load_test;
 mod log;
 mod message;
 mod new;
@@ -22,7 +23,9 @@ pub use check::report_mistakes;
 pub use exit::{Exit, Failure};
 pub use status::table;
 
-use crate::config::{Config, Mistakes};
+use crate::config::Mistakes;
+use crate::load::{Outcome, Plan, Show};
+use crate::run::Checked;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use std::path::{Path, PathBuf};
@@ -36,9 +39,11 @@ pub struct Seams {
     /// Like `run`, while it builds the plugins whose sources are saved.
     pub dev: fn(&Path) -> ExitCode,
     /// Reads a config, and compares it with the plugins that it names.
-    pub check: fn(&Path) -> Result<Config, Mistakes>,
+    pub check: fn(&Path) -> Result<Checked, Mistakes>,
     /// Reads a library's manifest, without executing it.
     pub inspect: fn(&Path) -> anyhow::Result<Inspected>,
+    /// Loads a host, and makes out what that came to.
+    pub load: fn(Plan, Show) -> Result<Outcome, Failure>,
 }
 
 /// A library's manifest, to be printed.
@@ -87,6 +92,8 @@ enum Command {
         /// The RON file that says which plugins to run, and how.
         file: PathBuf,
     },
+    /// Load a host from a config file, and say how fast it was and whether that is enough.
+    LoadTest(load_test::LoadTest),
     /// Check a config file, and the plugins that it names, without running anything.
     Check(check::Check),
     /// Show what a plugin library says of itself, without executing it.
@@ -108,6 +115,8 @@ enum Command {
     /// Put the new build of a plugin in place of the one that serves.
     Reload(reload::Reload),
     /// Put a fresh instance of a subsystem in place of the one that serves, or of none.
+    ///
+    /// What the old one held in memory is lost; a reload keeps it.
     Restart(restart::Restart),
     /// Stop a running host, whose queues drain first, or one of its subsystems.
     Stop(stop::Stop),
@@ -132,6 +141,7 @@ impl Command {
             Command::Run { file } => return Ok((seams.run)(file)),
             Command::Dev { file } => return Ok((seams.dev)(file)),
             Command::New(new) => new.execute(),
+            Command::LoadTest(test) => test.execute(seams.load),
             Command::Check(check) => check.execute(seams.check),
             Command::Inspect(inspect) => inspect.execute(seams.inspect),
             Command::Validate(validate) => validate.execute(),
@@ -178,6 +188,10 @@ mod tests {
             "new tally --plugin-api ../mycelia/plugin-api",
             "run a.ron",
             "dev a.ron",
+            "load-test a.ron",
+            "load-test a.ron --scenario own.ron --json --report out.html",
+            "load-test a.ron --target kv://keys --body b.json --duration 10s --rate 500",
+            "load-test a.ron --rate max --p99 5ms --size large",
             "check a.ron --effective --json",
             "inspect libkv.so --json",
             "validate libkv.so --config kv.ron --json",
@@ -233,6 +247,11 @@ mod tests {
             ("dead-letters list --reason dead", "panicked"),
             ("dead-letters list --age old", "--age"),
             ("reload a b", "'b'"),
+            ("load-test", "FILE"),
+            ("load-test a.ron --rate fast", "such as 5000, or max"),
+            ("load-test a.ron --size huge", "small, medium or large"),
+            ("load-test a.ron --body b.json", "--target"),
+            ("load-test a.ron --duration long", "--duration"),
             ("restart", "NAME"),
             ("stop kv", "'kv'"),
             ("fly", "fly"),

@@ -34,7 +34,7 @@ pub fn dev(file: &Path) -> ExitCode {
     let plan = plan_of(&config, file);
     plan.remarks.iter().for_each(|remark| say(remark));
     if plan.builds.is_empty() {
-        say("nothing is built: no plugin of this config comes from a package that cargo finds");
+        say("nothing is built, for the reasons above");
         return run::run(file);
     }
     match serve(file, plan) {

@@ -76,7 +76,10 @@ impl Plan {
         let files = files(plugin, place);
         let library = library_name(plugin);
         let folders = files.iter().take(1).chain(place.folders);
-        let mut why = format!("no package has the library `{library}`");
+        let mut why = format!(
+            "no package has the library `{library}` in the workspaces around the config, this folder and this \
+             program; name the file that cargo writes, as in plugin: \"FOLDER/target/release/lib{library}.so\""
+        );
         for folder in folders {
             let workspace = match workspaces.of(folder) {
                 Some(Ok(workspace)) => workspace,
@@ -94,9 +97,10 @@ impl Plan {
                 return Ok(());
             }
             why = format!(
-                "the host loads {}, and cargo writes to {}",
+                "the host loads {}, but cargo writes to {target} (its target-dir, or CARGO_TARGET_DIR); \
+                 write plugin: \"{target}/release/lib{library}.so\", or have cargo write there",
                 files.first().map_or(plugin.into(), |file| file.display().to_string()),
-                workspace.target.display()
+                target = workspace.target.display()
             );
         }
         Err(why)

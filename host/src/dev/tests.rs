@@ -174,7 +174,7 @@ fn what_cargo_does_not_write_is_not_built() {
     fs::write(folder.path().join("plugins/libtally.so"), "").unwrap();
     for (plugin, metadata, part) in [
         ("kv", metadata.as_str(), "s0 is served but not watched: no package has the library `kv`"),
-        ("plugins/libtally.so", &metadata, "plugins/libtally.so, and cargo writes to /"),
+        ("plugins/libtally.so", &metadata, "plugins/libtally.so, but cargo writes to /"),
         ("tally", "{}", "in an unknown form: missing field"),
     ] {
         let plan = plan_of(folder.path(), metadata, &[plugin]);

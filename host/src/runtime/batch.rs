@@ -224,7 +224,7 @@ impl Runtime {
         counted: bool,
         blocks: bool,
     ) -> Option<String> {
-        let committed = committed.map_err(unknown);
+        let committed = committed.map_err(|error| of_commit(slot, error));
         let lost = committed.as_ref().err();
         if counted {
             slot.ledger.end(self.ends(slot, desk, &batch[..ran], lost));
@@ -369,9 +369,10 @@ impl Runtime {
     }
 }
 
-/// What a commit did before it panicked, nobody knows.
+/// What everybody of the batch is told. What a commit did before it panicked, nobody knows.
 #[cold]
-fn unknown(error: Error) -> Error {
+fn of_commit(slot: &Slot, mut error: Error) -> Error {
+    error.text = format!("the commit of `{}` failed: {}", slot.name, error.text);
     match error.code {
         ErrorCode::Panicked => error.handled(Handled::Unknown),
         _ => error,
@@ -394,7 +395,7 @@ pub(super) fn untag(tag: u32) -> (SubsystemId, Lane) {
 /// The error of a commit is kept, and one that panicked is the instance's end.
 #[cold]
 fn failed_commit(slot: &Slot, error: &Error) -> Option<String> {
-    slot.note_error(&format!("commit: {error}"));
+    slot.note_error(&error.to_string());
     (error.code == ErrorCode::Panicked).then(|| error.text.clone())
 }
 

@@ -290,7 +290,8 @@ impl Caretaker {
                 slot.info().phase = Phase::Running;
                 self.runtime.answer_left(slot);
                 let text = format!("`{by}` asked for a restart");
-                tracing::warn!(subsystem = slot.name, "restarted: {text}");
+                let lost = "what it held in memory is gone";
+                tracing::info!(subsystem = slot.name, "restarted: {text}; {lost}");
                 self.runtime.announce("restart", slot, &text);
             }
             Err(error) => {
@@ -320,7 +321,8 @@ impl Caretaker {
             self.complain(slot, "end", ended);
             self.end_probation(slot);
             let text = format!("`{by}` asked for a stop");
-            self.give_up(slot, &Error::new(ErrorCode::Gone, text));
+            tracing::info!(subsystem = slot.name, "stopped: {text}; the others go on");
+            self.take_out(slot, &Error::new(ErrorCode::Gone, text));
         }
         self.release(slot);
         Ok(())

@@ -37,7 +37,7 @@ mod workers;
 
 pub use lifecycle::Lifecycle;
 pub use operate::rss;
-pub use slot::{Handle, Slot};
+pub use slot::{Handle, OPEN_REQUESTS, Slot};
 pub use start::{StartError, search_path};
 pub use trace::subsystem_of;
 pub use work::Worker;
@@ -129,10 +129,11 @@ impl Runtime {
         file: &Path,
         prober: Option<Prober>,
         cache_seed: u64,
+        open_requests: usize,
     ) -> std::io::Result<Runtime> {
         let numbered = config.subsystems.iter().zip(1..);
         let kernel = SubsystemId(config.subsystems.len() as u16 + 1);
-        let slots: Box<[Slot]> = std::iter::once(Slot::operator())
+        let slots: Box<[Slot]> = std::iter::once(Slot::operator(open_requests))
             .chain(numbered.map(|((name, settings), number)| {
                 Slot::new(SubsystemId(number), name, settings, &config.data)
             }))

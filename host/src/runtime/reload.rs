@@ -670,7 +670,10 @@ fn create_error(error: mycelia_plugin::abi::host::CreateError) -> Error {
 }
 
 fn refused_state(error: &Error) -> Error {
-    let text = format!("it does not take the state of the old build: {error}");
+    let text = format!(
+        "it does not take the state of the old build: {error}; give a new field `#[serde(default)]`, raise `SCHEMA` \
+         and write `migrate`, or give the state up by `on_reload: Reset`"
+    );
     Error::new(error.code, text)
 }
 

@@ -258,9 +258,18 @@ impl Caretaker {
         Ok(wait)
     }
 
-    /// Stops one subsystem for good; what comes to it from now on is dead.
+    /// Stops one subsystem for good, since it cannot serve any more.
     pub fn give_up(&mut self, slot: &'static Slot, why: &Error) {
-        tracing::error!(subsystem = slot.name, "the subsystem is stopped: {why}; the others go on");
+        let name = &slot.name;
+        tracing::error!(
+            subsystem = name,
+            "the subsystem is stopped: {why}; the others go on, `mycelia restart {name}` starts it anew"
+        );
+        self.take_out(slot, why);
+    }
+
+    /// Takes a subsystem out of the table; what comes to it from now on is dead.
+    pub fn take_out(&mut self, slot: &'static Slot, why: &Error) {
         let removed: Result<(), std::convert::Infallible> = self.runtime.tables.update(|edit| {
             edit.remove(slot.id);
             Ok(())

@@ -29,15 +29,28 @@ pub(super) fn check_scopes(config: &Config, found: &[Found<'_>], mistakes: &mut 
 }
 
 /// What is listened to must be an event of somebody's; a scope that is not granted for it is worth a line, and so is a
-/// publisher that is optional and could not be loaded.
-pub(super) fn check_listeners(config: &Config, table: &Table, mistakes: &mut Mistakes) {
+/// publisher that is optional and could not be loaded. One that is needed and could not be is a mistake already.
+pub(super) fn check_listeners(
+    config: &Config,
+    found: &[Found<'_>],
+    table: &Table,
+    mistakes: &mut Mistakes,
+) {
     for one in deaf(table) {
         let name = table.name(one.listener).unwrap_or_default();
         let is_left_out = one.because == Because::NoPublisher
-            && config.subsystem(one.publisher).is_some_and(|publisher| !publisher.required);
+            && config.subsystem(one.publisher).is_some_and(|publisher| {
+                !publisher.required || manifest_of(found, one.publisher).is_none()
+            });
         match config.subsystem(name) {
             Some(settings) if !is_left_out && !matches!(one.because, Because::Denied(_)) => {
-                let help = "see `mycelia inspect` for the events of a plugin";
+                let help = match one.because {
+                    Because::NoPublisher => &format!(
+                        "add a subsystem `{}` to the config, whose plugin declares that event",
+                        one.publisher
+                    ),
+                    _ => "see `mycelia inspect` for the events of a plugin",
+                };
                 let text = format!("`{name}` {}", one.text());
                 mistakes.add(settings.places.plugin.clone(), text, help);
             }
@@ -52,10 +65,26 @@ fn warn_of(subsystem: &str, one: &Deaf<'_>) {
 
 fn warn_of_need(subsystem: &str, need: &ManifestNeed) {
     let ManifestNeed { scope, reason } = need;
-    tracing::warn!(subsystem, "it needs the scope `{scope}` {reason}, which is not granted");
+    tracing::warn!(
+        subsystem,
+        "it needs the scope `{scope}` {reason}, which is not granted: what it sends there is denied; \
+         to allow it, write grants: [\"{scope}\"] into `{subsystem}`"
+    );
 }
 
 impl Runtime {
+    /// How many scopes the loaded plugins need that the config does not grant.
+    pub fn ungranted(&self) -> usize {
+        let lacks = |slot: &Slot| {
+            let build = slot.info().build.clone();
+            build.map_or(0, |build| {
+                let needs = &build.generation.manifest().needs;
+                needs.iter().filter(|need| !is_granted(&slot.settings.grants, &need.scope)).count()
+            })
+        };
+        self.subsystems().map(lacks).sum()
+    }
+
     /// Tells which listeners are not told of events that this subsystem, a new build of which serves, publishes or hears.
     pub(super) fn warn_of_deaf(&self, slot: &Slot) {
         let table = self.tables.load();
@@ -68,9 +97,6 @@ impl Runtime {
 
     /// Tells what the config does not grant to a new build, and what it grants to others that this build does not have.
     pub(super) fn warn_of_scopes(&self, slot: &Slot, old: Option<&Manifest>, new: &Manifest) {
-        let is_granted = |grants: &Grants, full: &str| {
-            grants.is_all() || grants.scopes().any(|scope| scope.as_str() == full)
-        };
         for need in &new.needs {
             let is_known = old.is_some_and(|old| old.needs.contains(need));
             if !is_known && !is_granted(&slot.settings.grants, &need.scope) {
@@ -91,6 +117,10 @@ impl Runtime {
             }
         }
     }
+}
+
+fn is_granted(grants: &Grants, full: &str) -> bool {
+    grants.is_all() || grants.scopes().any(|scope| scope.as_str() == full)
 }
 
 fn manifest_of<'f>(found: &'f [Found<'_>], name: &str) -> Option<&'f Manifest> {

@@ -64,6 +64,16 @@ pub(super) fn never_resolved() -> Error {
     Error::new(ErrorCode::NoRoute, "the recipient was never resolved").handled(Handled::No)
 }
 
+/// The config has it, and it serves no more, or not yet.
+#[cold]
+fn stopped(slot: &Slot) -> Error {
+    let name = &slot.name;
+    let text = format!(
+        "the subsystem `{name}` is stopped; `mycelia status` says why, `mycelia restart {name}` starts it"
+    );
+    Error::new(ErrorCode::Gone, text).handled(Handled::No)
+}
+
 /// The error that a refusal is for its sender.
 pub(super) fn refused(refusal: &Refusal) -> Error {
     let code = match refusal {
@@ -94,6 +104,9 @@ impl Runtime {
         }
         if let Refusal::NoSubsystem { name, .. } = refusal {
             tracing::debug!(target: REFUSED, name = &**name, "somebody sends to no subsystem");
+            if let Some(slot) = self.named(name) {
+                return stopped(slot);
+            }
         }
         refused(refusal)
     }

@@ -42,6 +42,8 @@ use std::{
 
 /// Most timers that a subsystem may have set, beside those of its table.
 const MAX_TIMERS: usize = 1024;
+/// Most requests that the operator of an ordinary host may have open.
+pub const OPEN_REQUESTS: usize = 1024;
 
 /// One subsystem.
 // In this order in memory: what every turn asks for comes first and lies together, since with many subsystems each line of
@@ -297,10 +299,15 @@ impl Slot {
         )
     }
 
-    /// The operator's slot: it only asks.
-    pub fn operator() -> Slot {
-        let limits =
-            Limits { policy: Policy::Reject, capacity: 1, batch: 1, outcomes: 1024, timers: 1 };
+    /// The operator's slot: it only asks, so many requests at a time.
+    pub fn operator(open_requests: usize) -> Slot {
+        let limits = Limits {
+            policy: Policy::Reject,
+            capacity: 1,
+            batch: 1,
+            outcomes: open_requests,
+            timers: 1,
+        };
         Slot::of_the_host(SubsystemId::OPERATOR, "operator", limits)
     }
 

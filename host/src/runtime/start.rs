@@ -6,7 +6,7 @@ use super::{
     kernel,
     lifecycle::Caretaker,
     scopes::{check_listeners, check_scopes},
-    slot::grants,
+    slot::{OPEN_REQUESTS, grants},
 };
 use crate::{
     abi::Message,
@@ -69,15 +69,25 @@ impl Runtime {
         file: &Path,
         cache_seed: u64,
     ) -> Result<&'static Runtime, StartError> {
+        Runtime::create_with(config, file, cache_seed, OPEN_REQUESTS)
+    }
+
+    /// As [`Runtime::create`], with so many requests that the operator may have open.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn create_with(
+        config: &Config,
+        file: &Path,
+        cache_seed: u64,
+        open_requests: usize,
+    ) -> Result<&'static Runtime, StartError> {
         let mut mistakes = config.mistakes();
         let prober = Prober::find();
         let found = load_all(config, file, prober.as_ref(), &mut mistakes);
         check_scopes(config, &found, &mut mistakes);
-        if !mistakes.is_empty() {
-            return Err(StartError::Config(mistakes));
-        }
         let runtime: &'static Runtime =
-            Box::leak(Box::new(Runtime::new(config, file, prober, cache_seed)?));
+            Box::leak(Box::new(Runtime::new(config, file, prober, cache_seed, open_requests)?));
         let mut caretaker = Caretaker::new(runtime);
         let published = runtime.tables.update(|edit| {
             edit.grants(SubsystemId::OPERATOR, grants(&config.control.grants));
@@ -87,7 +97,7 @@ impl Runtime {
             }
             let kernel = edit.kernel(kernel::routes());
             debug_assert_eq!(kernel.as_ref().ok(), Some(&runtime.kernel().id));
-            check_listeners(config, &edit.preview(), &mut mistakes);
+            check_listeners(config, &found, &edit.preview(), &mut mistakes);
             if mistakes.is_empty() { Ok(()) } else { Err(()) }
         });
         match published {

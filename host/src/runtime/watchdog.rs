@@ -181,6 +181,9 @@ impl Runtime {
         let text = &verdict.error.text;
         // Counted before anybody is told.
         slot.info().lost_threads += 1;
+        // Whoever is told finds nothing of the instance that still acts.
+        let incarnation = slot.incarnation();
+        let threads = self.cut_off(slot, incarnation);
         let messages = Message::from_envelopes(taken.messages);
         let (decided, rest) = messages.split_at(taken.ran);
         let counted = lane == Lane::Queue;
@@ -213,8 +216,6 @@ impl Runtime {
                 self.end_request(message.reply, verdict.how, outcome);
             }
         }
-        let incarnation = slot.incarnation();
-        let threads = self.cut_off(slot, incarnation);
         let generation = Arc::clone(&build.generation);
         slot.put_cell(Box::new(Cell {
             instance: None,

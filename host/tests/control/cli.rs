@@ -92,6 +92,8 @@ fn help_fits_a_terminal() {
         "validate",
         "stop",
         "completions",
+        "restart",
+        "load-test",
     ] {
         let ended = run(&format!("{command} --help"));
         assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""), "{command}");

@@ -57,6 +57,7 @@ fn a_plugin_is_written_tested_served_and_changed() {
     for next in ["cargo test --manifest-path first-hour/Cargo.toml\n", "ask first-hour://add"] {
         assert!(written.err.contains(next), "{written:?}");
     }
+    cargo(&folder.path().join("first-hour"), &["fmt", "--check"]);
 
     let plugin = folder.path().join("first-hour");
     fs::copy(repository().join("Cargo.lock"), plugin.join("Cargo.lock")).unwrap();

@@ -225,7 +225,8 @@ fn a_bad_plugin_file_is_named() {
     assert!(host.err().contains("the host runs without it"), "{}", host.err());
     assert_eq!(host.run(&["ask", "echo://", "x"]).out.trim_end(), "x");
     let refused = host.run(&["ask", "bad://", "x"]);
-    assert!(refused.err.contains("no_route"), "{refused:?}");
+    let text = "gone: the subsystem `bad` is stopped; `mycelia status` says why, `mycelia restart bad` starts it";
+    assert!(refused.err.contains(text), "{refused:?}");
     host.signal(Signal::TERM);
     assert_eq!(host.ended().0, Some(0));
 }
@@ -269,6 +270,27 @@ fn check_tells_what_would_run() {
     let again = run(folder.path(), &["check", "--effective", "effective.ron"]);
     assert_eq!((again.code, again.out), (Some(0), effective.out));
     assert!(!folder.path().join("mycelia-data").exists(), "a check writes nothing");
+}
+
+#[test]
+fn check_tells_of_every_kind_of_mistake_and_of_what_is_not_granted() {
+    let folder = private_folder();
+    let counter = r#""counter": (plugin: "mycelia_counter", config: (no: 1))"#;
+    let lost = r#""lost": (plugin: "no_such_plugin", grants: ["counter:fly"])"#;
+    write_config(folder.path(), &format!("{counter}, {lost}"));
+    let ended = run(folder.path(), &["check", "host.ron"]);
+    assert_eq!(ended.code, Some(78), "{ended:?}");
+    for text in ["no_such_plugin", "has no scope `fly`", "`counter` does not take its config"] {
+        assert!(ended.err.contains(text), "{text}: {}", ended.err);
+    }
+    write_config(folder.path(), r#""f": (plugin: "mycelia_faulty")"#);
+    let ended = run(folder.path(), &["check", "host.ron"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    for text in
+        [r#"write grants: ["guard:use"] into `f`"#, "1 scope that a plugin needs is not granted"]
+    {
+        assert!(ended.err.contains(text), "{text}: {}", ended.err);
+    }
 }
 
 #[test]

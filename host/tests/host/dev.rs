@@ -153,7 +153,7 @@ fn a_plugin_of_no_package_is_served_all_the_same() {
     host.says(SERVES, 1);
     let err = host.err();
     assert!(err.contains("other is served but not watched: no package has"), "{err}");
-    assert!(err.contains("nothing is built: "), "{err}");
+    assert!(err.contains("nothing is built, for"), "{err}");
     host.signal(Signal::TERM);
     assert_eq!(host.ended().0, Some(0));
 }

@@ -101,7 +101,7 @@ fn a_budget_of_ends_stops_the_subsystem_alone() {
     }
     eventually("it has stopped", || host.phase("f") == Phase::Stopped);
     assert_eq!((host.status_of("f").restarts, host.status_of("f").lost_threads), (5, 6));
-    assert_eq!(refusal(host.ask("f://noted", "")), (ErrorCode::NoRoute, Handled::No));
+    assert_eq!(refusal(host.ask("f://noted", "")), (ErrorCode::Gone, Handled::No));
     other_goes_on(&host);
     host.stop();
 }

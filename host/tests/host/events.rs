@@ -220,6 +220,7 @@ fn what_is_listened_to_is_checked() {
         missing.contains("`one` listens to `teller://told/{number}`, but there is no subsystem"),
         "{missing}"
     );
+    assert!(missing.contains("add a subsystem `teller`"), "{missing}");
     let other = check(&(alone + r#""teller": (plugin: "mycelia_echo")"#));
     assert!(other.contains("but `teller` declares no event"), "{other}");
     let unknown = check(&(TELLER.to_owned() + &one.replace("hear", "listen")));

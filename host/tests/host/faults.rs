@@ -142,10 +142,10 @@ fn the_sixth_panic_stops_the_subsystem_alone() {
     let expect = LedgerStatus { handled: 1, dead: 9, ..Default::default() };
     assert_eq!(host.ledger("f"), ledger(expect));
     assert_eq!((host.phase("f"), host.status_of("f").restarts), (Phase::Stopped, 5));
-    assert_eq!(refusal(host.ask("f://noted", "")), (ErrorCode::NoRoute, Handled::No));
+    assert_eq!(refusal(host.ask("f://noted", "")), (ErrorCode::Gone, Handled::No));
     // A sender that resolved the path before is told the same.
     let words: BTreeMap<String, u64> = host.value("other://burst/2", "f://note");
-    assert_eq!(words, [("no_route no".to_owned(), 2)].into());
+    assert_eq!(words, [("gone no".to_owned(), 2)].into());
     assert_eq!(host.ledger("f"), ledger(expect), "what is refused was never accepted");
     other_goes_on(&host);
     host.stop();
@@ -212,7 +212,7 @@ fn a_thread_that_does_not_end_stops_its_subsystem() {
     eventually("it has stopped", || host.phase("f") == Phase::Stopped);
     let error = host.status_of("f").last_error.unwrap();
     assert!(error.contains("1 threads of the subsystem ignore their stop token"), "{error}");
-    assert_eq!(refusal(host.ask("f://noted", "")), (ErrorCode::NoRoute, Handled::No));
+    assert_eq!(refusal(host.ask("f://noted", "")), (ErrorCode::Gone, Handled::No));
     other_goes_on(&host);
     host.open("f", "thread_gate");
     host.stop();
@@ -304,7 +304,7 @@ fn the_host_runs_without_an_optional_one() {
         let status = host.status_of("f");
         assert_eq!((status.phase, status.restarts), (Phase::Stopped, 0), "{config}");
         assert!(status.last_error.unwrap().contains("as it was told to"), "{config}");
-        assert_eq!(refusal(host.ask("f://noted", "")), (ErrorCode::NoRoute, Handled::No));
+        assert_eq!(refusal(host.ask("f://noted", "")), (ErrorCode::Gone, Handled::No));
         other_goes_on(&host);
         host.stop();
     }

@@ -200,7 +200,7 @@ fn a_handler_that_hangs_too_often_stops_its_subsystem() {
         assert_eq!(refusal(host.ask("f://hold/never", "")), HUNG);
     }
     eventually("it has stopped", || host.phase("f") == Phase::Stopped);
-    assert_eq!(refusal(host.ask("f://noted", "")), (ErrorCode::NoRoute, Handled::No));
+    assert_eq!(refusal(host.ask("f://noted", "")), (ErrorCode::Gone, Handled::No));
     other_goes_on(&host);
     host.open("f", "never");
     is_over(&host);

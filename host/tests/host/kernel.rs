@@ -120,7 +120,7 @@ fn what_is_stopped_starts_again() {
         assert_eq!((stopped.phase, &*stopped.subsystem), (Phase::Stopped, "teller"));
         let twice: Ordered = host.value("kernel://subsystem/teller/stop", "");
         assert_eq!(twice.phase, Phase::Stopped);
-        assert_eq!(refusal(host.ask("teller://noted", "")).0, ErrorCode::NoRoute);
+        assert_eq!(refusal(host.ask("teller://noted", "")).0, ErrorCode::Gone);
         let health: Health = host.value("kernel://query/health", "");
         assert_eq!((health.ready, health.down), (false, vec!["teller".to_owned()]));
         host.ask(&format!("kernel://subsystem/teller/{again}"), "").unwrap();

@@ -109,7 +109,7 @@ fn whether_a_library_that_cannot_be_loaded_is_needed_decides() {
 
     let host = host(&subsystems(false));
     assert_eq!(host.phase("f"), Phase::Stopped);
-    assert_eq!(refusal(host.ask("f://noted", "")), (ErrorCode::NoRoute, Handled::No));
+    assert_eq!(refusal(host.ask("f://noted", "")), (ErrorCode::Gone, Handled::No));
     assert_eq!(host.value::<u64>("other://note/5", ""), 5);
     host.stop();
 }

@@ -18,6 +18,7 @@ mod gateway_reload;
 mod hung;
 mod kernel;
 mod life;
+mod load;
 mod memory;
 mod metrics;
 mod policies;

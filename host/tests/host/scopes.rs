@@ -118,7 +118,7 @@ fn a_verdict_does_not_outlive_its_routes() {
     host.rest("guard");
     assert_eq!(refusal(host.ask("guard://panic", "")).0, ErrorCode::Panicked);
     eventually("it has stopped", || host.send("guard://note/1", "").is_err());
-    assert_eq!(host.tally("friend://burst/3", "guard://guarded"), tally([("no_route no", 3)]));
+    assert_eq!(host.tally("friend://burst/3", "guard://guarded"), tally([("gone no", 3)]));
     host.stop();
 }
 

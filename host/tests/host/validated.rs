@@ -67,6 +67,15 @@ fn good_plugins_pass_every_check() {
 }
 
 #[test]
+fn a_plugin_is_checked_without_those_whose_events_it_hears() {
+    let report = report(&library("faulty_listener"), None);
+    let created = report.checks.iter().find(|check| check.name == "create");
+    assert!(created.is_some_and(|check| check.passed), "{:?}", report.checks);
+    let reloaded = report.checks.iter().find(|check| check.name == "reload");
+    assert!(reloaded.is_some_and(|check| check.passed), "{:?}", report.checks);
+}
+
+#[test]
 fn what_is_no_good_plugin_does_not_get_far() {
     let good = fs::read(library("faulty")).unwrap();
     let found = faults(&truncated(&good, good.len() / 2));

@@ -1,0 +1,170 @@
+//! Lines over time, or over the share of the messages, as SVG that a page can colour.
+//!
+//! Every colour is a mark that stands for a part, and the page's style sheet says what it looks like: so one drawing
+//! serves light and dark.
+
+use super::verdict::show;
+use plotters::{
+    backend::SVGBackend,
+    chart::ChartBuilder,
+    drawing::{DrawingAreaErrorKind, IntoDrawingArea},
+    series::LineSeries,
+    style::{Color, IntoFont, RGBColor, ShapeStyle},
+};
+
+use std::io;
+
+/// What is drawn.
+pub struct Chart {
+    /// What the values are; for whoever cannot see it.
+    pub name: &'static str,
+    /// The lines.
+    pub lines: Vec<Line>,
+    /// Where on the time axis something happened.
+    pub events: Vec<f64>,
+    /// Whether values differ by orders of magnitude.
+    pub is_log: bool,
+    /// Whether the other axis is the share of the messages, in place of seconds.
+    pub is_share: bool,
+}
+
+/// One line of a chart.
+pub struct Line {
+    /// What it shows.
+    pub name: &'static str,
+    /// By time or share.
+    pub points: Vec<(f64, f64)>,
+}
+
+const SIZE: (u32, u32) = (720, 260);
+
+/// The mark of a line's colour; there are five.
+fn line_mark(index: usize) -> RGBColor {
+    RGBColor(1, 1, 1 + index as u8)
+}
+
+const GRID: RGBColor = RGBColor(2, 2, 1);
+const TEXT: RGBColor = RGBColor(2, 2, 2);
+const EVENT: RGBColor = RGBColor(2, 2, 3);
+
+impl Chart {
+    /// The drawing; none without points.
+    pub fn to_svg(&self) -> Option<String> {
+        let lines: Vec<Vec<(f64, f64)>> =
+            self.lines.iter().map(|line| self.placed(&line.points)).collect();
+        let all = || lines.iter().flatten();
+        let end = all().map(|(x, _)| *x).reduce(f64::max)?;
+        let (low, high) = self.range(all().map(|(_, y)| *y));
+        let mut svg = String::new();
+        self.draw(&lines, end.max(1e-3), (low, high), &mut svg)
+            .unwrap_or_else(|error| unreachable!("a text takes what is drawn: {error}"));
+        let label = format!("<svg role=\"img\" aria-label=\"{}\" ", self.name);
+        Some(svg.replacen("<svg ", &label, 1))
+    }
+
+    fn draw(
+        &self,
+        lines: &[Vec<(f64, f64)>],
+        end: f64,
+        (low, high): (f64, f64),
+        svg: &mut String,
+    ) -> Result<(), DrawingAreaErrorKind<io::Error>> {
+        let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
+        let mut chart = ChartBuilder::on(&area)
+            .margin(8)
+            .x_label_area_size(24)
+            .y_label_area_size(56)
+            .build_cartesian_2d(0.0..end, low..high)?;
+        let ticks = |low: f64, high: f64, is_decades: bool| {
+            if is_decades { (high - low).round() as usize + 1 } else { 6 }
+        };
+        chart
+            .configure_mesh()
+            .disable_x_mesh()
+            .axis_style(GRID)
+            .bold_line_style(GRID)
+            .max_light_lines(0)
+            .label_style(("sans-serif", 12).into_font().color(&TEXT))
+            .x_labels(ticks(0.0, end.floor(), self.is_share))
+            .y_labels(ticks(low, high, self.is_log))
+            .x_label_formatter(&|x| self.along(*x))
+            .y_label_formatter(&|y| show(if self.is_log { 10_f64.powf(*y) } else { *y }))
+            .draw()?;
+        for at in &self.events {
+            chart.draw_series(LineSeries::new([(*at, low), (*at, high)], EVENT))?;
+        }
+        for (index, points) in lines.iter().enumerate() {
+            let style = ShapeStyle { stroke_width: 2, ..line_mark(index).to_rgba().into() };
+            chart.draw_series(LineSeries::new(points.iter().copied(), style))?;
+        }
+        area.present()
+    }
+
+    /// Points as they lie on the axes.
+    fn placed(&self, points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+        let along = |share: f64| if self.is_share { -(1.0 - share).log10() } else { share };
+        let placed = points
+            .iter()
+            .map(|(x, y)| (along(*x), if self.is_log { y.max(1e-3).log10() } else { *y }));
+        // The slowest message has all others below it, which no axis has room for.
+        placed.filter(|(x, _)| x.is_finite()).collect()
+    }
+
+    /// From what to what the values go: from 0, or in whole orders of magnitude.
+    fn range(&self, values: impl Iterator<Item = f64>) -> (f64, f64) {
+        let (low, high) = values
+            .fold((f64::MAX, f64::MIN), |(low, high), value| (low.min(value), high.max(value)));
+        match self.is_log {
+            true => (low.floor(), high.ceil().max(low.floor() + 1.0)),
+            false => (0.0, (high * 1.1).max(1.0)),
+        }
+    }
+
+    fn along(&self, x: f64) -> String {
+        if !self.is_share {
+            return format!("{} s", show(x));
+        }
+        format!("{}%", show_share(100.0 * (1.0 - 10_f64.powf(-x))))
+    }
+}
+
+/// With all the nines that it has.
+fn show_share(percent: f64) -> String {
+    let text = format!("{percent:.5}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// The class of a line in a legend.
+pub fn class(index: usize) -> String {
+    format!("line-{}", index + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chart(points: Vec<(f64, f64)>) -> Chart {
+        let lines = vec![Line { name: "a", points }];
+        Chart { name: "values", lines, events: vec![1.0], is_log: false, is_share: false }
+    }
+
+    #[test]
+    fn marks_stand_for_colours() {
+        let svg = chart(vec![(0.0, 1.0), (2.0, 3.0)]).to_svg().unwrap();
+        assert!(svg.starts_with("<svg role=\"img\" aria-label=\"values\" "), "{svg}");
+        for mark in ["#010101", "#020201", "#020202", "#020203"] {
+            assert!(svg.contains(mark), "{mark} is missing: {svg}");
+        }
+        assert_eq!(chart(Vec::new()).to_svg(), None);
+        assert!(chart(vec![(0.0, 0.0)]).to_svg().is_some());
+    }
+
+    #[test]
+    fn shares_have_their_nines() {
+        let shares = Chart { is_share: true, is_log: true, ..chart(Vec::new()) };
+        assert_eq!([0.0, 1.0, 2.0, 4.0].map(|x| shares.along(x)), ["0%", "90%", "99%", "99.99%"]);
+        let placed = shares.placed(&[(0.9, 10.0), (1.0, 20.0)]);
+        assert_eq!(placed.len(), 1, "{placed:?}");
+        assert_eq!(shares.range([-0.5, 1.2].into_iter()), (-1.0, 2.0));
+    }
+}
