@@ -23,6 +23,12 @@ pub trait Sample: Payload {
     fn checked(&self) -> Result<Option<Vec<u8>>> {
         Ok(None)
     }
+
+    /// The text, where it is one.
+    #[doc(hidden)]
+    fn text(&self) -> Option<&str> {
+        None
+    }
 }
 
 impl Sample for Raw<'_> {}
@@ -32,6 +38,10 @@ impl<T> Sample for Pod<T> where Pod<T>: Payload {}
 impl Sample for &str {
     fn checked(&self) -> Result<Option<Vec<u8>>> {
         Ok(Some(serde_json::to_vec(self)?))
+    }
+
+    fn text(&self) -> Option<&str> {
+        Some(self)
     }
 }
 
@@ -49,6 +59,8 @@ pub(crate) struct Encoded {
     pub schema: u64,
     /// The same as JSON, for a number whose literal has no type of its own.
     literal: Option<Vec<u8>>,
+    /// A text as it stands, for a route that takes bytes.
+    text: Option<Vec<u8>>,
 }
 
 impl Encoded {
@@ -56,16 +68,22 @@ impl Encoded {
         let literal = body.checked()?.filter(|_| matches!(P::SCHEMA.name, "i32" | "f64"));
         let mut scratch = Vec::new();
         let (bytes, flags) = body.encoded(&mut scratch)?;
-        Ok(Encoded { bytes: bytes.to_owned(), flags, schema: P::SCHEMA.hash, literal })
+        let text = body.text().map(|text| text.as_bytes().to_owned());
+        Ok(Encoded { bytes: bytes.to_owned(), flags, schema: P::SCHEMA.hash, literal, text })
     }
 
-    /// Fits `&1` to a route that takes another number than `i32`: it is sent as JSON, which has numbers only.
+    /// Fits `&1` to a route that takes another number than `i32`: it is sent as JSON, which has numbers only. A text goes to
+    /// a route of bytes as an operator sends it, as it stands.
     pub fn fit(self, wanted: u64) -> Self {
-        match self.literal {
-            Some(json) if wanted != 0 && wanted != self.schema => {
-                Encoded { bytes: json, flags: flags::JSON, schema: 0, literal: None }
+        let as_is = |bytes, flags| Encoded { bytes, flags, schema: 0, literal: None, text: None };
+        match self {
+            Encoded { text: Some(text), .. } if wanted == 0 => {
+                as_is(text, flags::RAW | flags::EDGE)
             }
-            _ => self,
+            Encoded { literal: Some(json), schema, .. } if wanted != 0 && wanted != schema => {
+                as_is(json, flags::JSON)
+            }
+            other => other,
         }
     }
 }

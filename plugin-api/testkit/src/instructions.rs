@@ -5,7 +5,7 @@
 use crate::{Kit, Request, instance::Prepared};
 use iai_callgrind::{Callgrind, LibraryBenchmarkConfig};
 use mycelia_plugin::{Export, Result};
-use std::any::Any;
+use std::{any::Any, env, path::PathBuf, process};
 
 pub use iai_callgrind as tool;
 
@@ -56,15 +56,37 @@ impl Load {
     }
 }
 
+/// The version of the runner that the tool talks to.
+const RUNNER: &str = "0.16.1";
+
 /// What makes counts the same in every run, folder and environment, and on every processor.
+///
+/// Ends the process where the runner is missing: the tool's own words name no remedy.
 #[must_use]
 pub fn config() -> LibraryBenchmarkConfig {
+    if !has_runner() {
+        eprintln!(
+            "error: iai-callgrind-runner is not in the search path; install it, and valgrind, by \
+             `cargo install iai-callgrind-runner --version {RUNNER} --locked`, or name it in IAI_CALLGRIND_RUNNER"
+        );
+        process::exit(1);
+    }
     // Copies by one variant for all processors; and each larger buffer on pages of its own, since copying asks how the places
     // of both sides lie to each other within a page.
     let tunables = "glibc.malloc.mmap_threshold=512:glibc.cpu.hwcaps=-AVX2,-AVX,-AVX_Fast_Unaligned_Load,-ERMS,-FSRM";
     // A child process is not measured, and nobody compares the caches of a simulated processor.
     let callgrind = Callgrind::with_args(["--trace-children=no", "--cache-sim=no"]);
     LibraryBenchmarkConfig::default().env("GLIBC_TUNABLES", tunables).tool(callgrind).clone()
+}
+
+/// Whether there is one; the process that is counted was started by it.
+fn has_runner() -> bool {
+    let is_counted = env::args().any(|argument| argument == "--iai-run");
+    let folders = env::var_os("PATH").unwrap_or_default();
+    let in_path = |folder: PathBuf| folder.join("iai-callgrind-runner").is_file();
+    is_counted
+        || env::var_os("IAI_CALLGRIND_RUNNER").is_some()
+        || env::split_paths(&folders).any(in_path)
 }
 
 /// The whole of a plugin's `benches/instructions.rs`, behind the functions that make its [`Load`]s:

@@ -23,6 +23,7 @@ impl Subsystem for Stub {
     type Config = ();
 
     const ROUTES: &'static [Route<Self>] = &[
+        on("raw", Self::raw),
         on("send", Self::send),
         on("ask", Self::ask),
         on("keep", Self::keep),
@@ -164,12 +165,22 @@ impl Stub {
     fn data(&mut self, ctx: &mut Context) -> Result<String> {
         Ok(ctx.data()?.to_string_lossy().into_owned())
     }
+
+    fn raw(&mut self, body: Raw) -> Result<Raw<'static>> {
+        Ok(body.into_vec().into())
+    }
 }
 
 subsystem!(Stub, state = Self);
 
 fn kit() -> Kit<Stub> {
     Kit::new("()").unwrap()
+}
+
+#[test]
+fn a_text_goes_as_it_stands_to_a_route_of_bytes() {
+    let answer = kit().request("raw", "a line").unwrap().bytes().unwrap();
+    assert_eq!(answer, b"a line");
 }
 
 fn nothing() -> Raw<'static> {

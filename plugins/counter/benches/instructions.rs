@@ -1,6 +1,7 @@
 //! What counting takes, in instructions: `cargo bench -p mycelia-counter --bench instructions`.
 
 use mycelia_counter::Counter;
+
 use mycelia_plugin::Result;
 use mycelia_testkit::{Kit, instruction_benches, instructions::Load};
 

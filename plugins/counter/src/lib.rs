@@ -4,7 +4,7 @@
 use mycelia_plugin::prelude::*;
 use std::collections::BTreeMap;
 
-/// The counts. Being its own state, they outlive a reload and a restart, though not the host.
+/// The counts. Being its own state, they outlive a reload, and a fault but for the last seconds, though not the host.
 #[derive(Default, Serialize, Deserialize)]
 pub struct Counter {
     values: BTreeMap<String, i64>,

@@ -1,6 +1,7 @@
 //! The counter as its senders see it, without a host.
 
 use mycelia_counter::Counter;
+
 use mycelia_plugin::ErrorCode;
 use mycelia_testkit::Kit;
 use std::collections::BTreeMap;
@@ -13,7 +14,8 @@ fn it_counts_by_name_across_a_reload() {
     assert_eq!(kit.ask::<i64>("add/visits", &3).unwrap(), 5);
     assert_eq!(kit.ask::<i64>("value/nobody", &()).unwrap(), 0);
     let all = BTreeMap::from([("visits".to_owned(), 5)]);
-    assert_eq!(kit.ask::<BTreeMap<String, i64>>("values", &()).unwrap(), all);
+    let found: BTreeMap<String, i64> = kit.ask("values", &()).unwrap();
+    assert_eq!(found, all);
 }
 
 #[test]
