@@ -2,6 +2,7 @@
 
 use crate::{
     letters::{Filter, Letter, ReplayReport},
+    readings::Readings,
     report::ReloadReport,
     status::Status,
     why::Why,
@@ -28,6 +29,9 @@ pub type ReloadDone = Box<dyn FnOnce(Result<ReloadReport, Error>) + Send>;
 pub trait Operator: Send + Sync {
     /// The host at this moment.
     fn status(&self) -> Status;
+
+    /// The same with all that is measured.
+    fn readings(&self) -> Readings;
 
     /// Whether every required subsystem runs and none stops.
     fn is_ready(&self) -> bool;
@@ -77,6 +81,10 @@ pub trait Operator: Send + Sync {
 impl<O: Operator> Operator for &'static O {
     fn status(&self) -> Status {
         (**self).status()
+    }
+
+    fn readings(&self) -> Readings {
+        (**self).readings()
     }
 
     fn is_ready(&self) -> bool {

@@ -144,6 +144,11 @@ impl Pool {
         self.base
     }
 
+    /// Most bytes that are lent.
+    pub fn budget(&self) -> u64 {
+        self.budget
+    }
+
     /// Bytes that are lent.
     pub fn used(&self) -> u64 {
         self.owners.iter().map(|owner| owner.used.load(Ordering::Relaxed)).sum()

@@ -6,13 +6,14 @@ use super::guard::{Authorized, Guard, guard};
 use super::query::{self, Query};
 use super::server::Limits;
 use crate::letters::{Filter, ReplayReport, ToldLetter};
+use crate::metrics::{self, Form};
 use crate::operator::{Operator, OperatorReply};
 use crate::report::ReloadReport;
 use crate::status::Status;
 use crate::why::Why;
 use axum::body::{Body, HttpBody};
 use axum::extract::{Path, RawQuery, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
@@ -33,6 +34,7 @@ Mycelia host
 GET  /livez                         whether this process answers
 GET  /readyz                        whether every required subsystem runs (503 if not)
 GET  /status                        the whole host as JSON
+GET  /metrics                       what it has counted, for Prometheus: its text form or OpenMetrics
 GET  /log                           what is logged, as directives
 GET  /why?path=PATH&as=SUBSYSTEM    where a path leads for a sender, and what allows or denies it
 
@@ -64,6 +66,7 @@ pub(super) fn router(control: Arc<Control>) -> Router {
         .route("/livez", get("ok\n"))
         .route("/readyz", get(readyz))
         .route("/status", get(status))
+        .route("/metrics", get(metrics))
         .route("/why", get(why))
         .route("/log", get(log).put(set_log))
         .route("/send", post(send))
@@ -89,6 +92,16 @@ async fn readyz(State(control): State<Arc<Control>>) -> (StatusCode, &'static st
 
 async fn status(State(control): State<Arc<Control>>) -> Result<Json<Status>, Refusal> {
     control.operate(|operator| operator.status()).await.map(Json)
+}
+
+async fn metrics(
+    State(control): State<Arc<Control>>,
+    headers: HeaderMap,
+) -> Result<impl IntoResponse, Refusal> {
+    let accept = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let form = Form::accepted(&accept.collect::<Vec<_>>().join(","));
+    let page = control.operate(move |operator| metrics::page(&operator.readings(), form)).await?;
+    Ok(([(header::CONTENT_TYPE, form.content_type())], page))
 }
 
 async fn why(

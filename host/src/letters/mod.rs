@@ -33,7 +33,8 @@ pub enum Reason {
 }
 
 impl Reason {
-    const ALL: [Reason; 7] = [
+    /// All of them.
+    pub const ALL: [Reason; 7] = [
         Reason::Expired,
         Reason::Failed,
         Reason::Panicked,

@@ -11,8 +11,11 @@ use super::{
     slope::Slope,
     verdict::share,
 };
-use crate::{operator::Operator, status::Status};
-use rustix::time::{ClockId, clock_gettime};
+use crate::{
+    operator::Operator,
+    runtime::{cpu, rss},
+    status::Status,
+};
 use serde::Serialize;
 use std::{
     sync::{
@@ -241,7 +244,7 @@ impl<'a> Conductor<'a> {
         let at = self.begun.elapsed();
         if at >= self.read_next {
             self.read_next = at + self.read_every;
-            self.memory.add(at.as_secs_f64(), crate::runtime::rss() as f64);
+            self.memory.add(at.as_secs_f64(), rss() as f64);
         }
         if at.as_secs_f64() >= self.last.at_s + SECOND.as_secs_f64() {
             self.sample(leg, watch);
@@ -299,10 +302,4 @@ fn difference(now: &Tally, before: &Tally) -> Tally {
         dropped: now.dropped - before.dropped,
         errors: errors.filter(|(_, count)| *count > 0).collect(),
     }
-}
-
-/// CPU time of this process.
-fn cpu() -> Duration {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }

@@ -1,6 +1,11 @@
 //! One batch: claimed, handled in one call, accounted for, answered.
 
-use super::{Desk, Runtime, Slot, Worker, generation::Instance, slot::Cell, work::LostBatch};
+use super::{
+    Desk, Runtime, Slot, Worker,
+    generation::Instance,
+    slot::{Cell, looks},
+    work::LostBatch,
+};
 use crate::{abi::Message, letters::Reason};
 use mycelia_kernel::{
     asks::AskId,
@@ -34,17 +39,28 @@ pub(super) enum BatchResult {
 struct Rare {
     deadlines: bool,
     blocks: bool,
+    /// Not all are of one route.
+    is_mixed: bool,
 }
 
 impl Rare {
     #[inline]
     fn of(batch: &[Message]) -> Rare {
-        // Without a branch a message.
-        let (deadlines, all_flags) =
-            batch.iter().fold((0, 0), |(deadlines, all_flags), message| {
-                (deadlines | message.deadline, all_flags | message.flags)
-            });
-        Rare { deadlines: deadlines != 0, blocks: all_flags & flags::BLOCK != 0 }
+        // Without a branch a message, and eight at a time, which the compiler unrolls.
+        let word = |message: &Message| u32::from(message.flags) << 16 | u32::from(message.route);
+        let first = batch.first().map_or(0, word);
+        let join = |(deadlines, differing): (u64, u32), message: &Message| {
+            (deadlines | message.deadline, differing | word(message) ^ first)
+        };
+        let (eights, others) = batch.as_chunks::<8>();
+        let joined = eights.iter().fold((0, 0), |joined, eight| eight.iter().fold(joined, join));
+        let (deadlines, differing) = others.iter().fold(joined, join);
+        let all_flags = ((first | differing) >> 16) as u16;
+        Rare {
+            deadlines: deadlines != 0,
+            blocks: all_flags & flags::BLOCK != 0,
+            is_mixed: differing as u16 != 0,
+        }
     }
 }
 
@@ -79,7 +95,7 @@ impl Runtime {
         room: usize,
         now: u64,
     ) -> BatchResult {
-        let Worker { desk, batch, .. } = worker;
+        let Worker { desk, sampler, batch, .. } = worker;
         let Some(lane) = self.claim(slot, cell, room, batch) else {
             return BatchResult::Idle;
         };
@@ -90,20 +106,25 @@ impl Runtime {
         };
         let rare = Rare::of(batch);
         let mut ended = if counted && rare.deadlines { self.expire(slot, batch, now) } else { 0 };
-        if slot.has_lost_routes.load(Ordering::Acquire) {
-            ended += self.bury_lost(slot, batch, counted);
+        let looks = slot.looks.load(Ordering::Acquire);
+        if looks != 0 {
+            ended += self.look(slot, looks, batch, counted);
         }
         if batch.is_empty() {
             return BatchResult::Handled { decided: ended, left: 0 };
         }
         desk.sit_down(self, slot, now);
+        desk.turn.stamp = sampler.begin(now, &desk.report);
         let handled = guest.handle_watched(self.spec(desk, batch), tag(slot, lane));
         let Some((end, committed)) = handled else { return BatchResult::Lost };
         let ran = desk.report.cursor().min(batch.len());
+        if desk.turn.stamp != 0 {
+            desk.report.set_timed(false);
+            self.note_handled(slot, now, ran);
+            self.timing.tell(sampler, &desk.turn.cache);
+        }
         let result = match end {
-            BatchEnd::Returned => {
-                self.finish(slot, committed, desk, batch, ran, counted, rare.blocks)
-            }
+            BatchEnd::Returned => self.finish(slot, committed, desk, batch, ran, counted, &rare),
             BatchEnd::Panicked(error) => {
                 self.panicked(slot, guest, desk, batch, ran, counted, &error);
                 Some(error.text.clone())
@@ -180,6 +201,7 @@ impl Runtime {
         batch.retain(|message| {
             let is_overdue = overdue(message);
             if is_overdue {
+                slot.tally.end(message.route, Ends { expired: 1, ..Ends::default() });
                 let text = format!(
                     "the deadline passed while the message waited in the queue of `{}`",
                     slot.name
@@ -222,18 +244,19 @@ impl Runtime {
         batch: &mut Vec<Message>,
         ran: usize,
         counted: bool,
-        blocks: bool,
+        rare: &Rare,
     ) -> Option<String> {
         let committed = committed.map_err(|error| of_commit(slot, error));
         let lost = committed.as_ref().err();
         if counted {
-            slot.ledger.end(self.ends(slot, desk, &batch[..ran], lost));
+            slot.tally.batch(ran);
+            slot.ledger.end(self.ends(slot, desk, &batch[..ran], lost, rare.is_mixed));
         } else if desk.report.has_failed() {
             desk.turn.failures.clear();
         }
-        self.publish(slot.id, &mut desk.outbox);
+        self.publish(&desk.turn, &mut desk.outbox);
         self.send_replies(slot, desk, lost);
-        if blocks {
+        if rare.blocks {
             let handled = Message::envelopes(&batch[..ran]);
             self.pool.release_by(&mut desk.turn.magazine, handled);
         }
@@ -261,13 +284,14 @@ impl Runtime {
     ) {
         let keep = batch.get(ran).map_or(0, |message| desk.outbox.sent_before(message));
         self.discard_outbox(slot.id, keep, &mut desk.outbox);
-        self.publish(slot.id, &mut desk.outbox);
+        self.publish(&desk.turn, &mut desk.outbox);
         let text = "the subsystem was restarted before the batch was committed";
         let lost = Error::new(ErrorCode::Restarted, text).handled(Handled::Unknown);
         let lost = guest.commits().then_some(&lost);
         if counted {
-            let before = self.ends(slot, desk, &batch[..ran], lost);
+            let before = self.ends(slot, desk, &batch[..ran], lost, true);
             slot.ledger.end(Ends { dead: u64::from(ran < batch.len()), ..before });
+            batch.get(ran).inspect(|message| slot.tally.end(message.route, DEAD));
         }
         desk.turn.failures.clear();
         self.send_replies(slot, desk, lost);
@@ -288,6 +312,18 @@ impl Runtime {
         }
     }
 
+    /// Looks for what few subsystems have, and answers how many messages ended by it.
+    #[cold]
+    fn look(&self, slot: &Slot, what: u8, batch: &mut Vec<Message>, counted: bool) -> usize {
+        if what & looks::STAMPS != 0 && counted {
+            self.note_waits(slot, batch);
+        }
+        match what & looks::LOST_ROUTES {
+            0 => 0,
+            _ => self.bury_lost(slot, batch, counted),
+        }
+    }
+
     /// Takes out the messages whose route this generation does not have, and answers how many.
     #[cold]
     fn bury_lost(&self, slot: &Slot, batch: &mut Vec<Message>, counted: bool) -> usize {
@@ -305,6 +341,7 @@ impl Runtime {
                 let error = Error::new(ErrorCode::NoRoute, text).handled(Handled::No);
                 slot.note_error(&error.to_string());
                 if counted {
+                    slot.tally.end(message.route, DEAD);
                     self.keep_letter(slot, message, Reason::NoRoute, &error.text);
                 }
                 self.end_unhandled(message, slot.id, &error);
@@ -326,7 +363,10 @@ impl Runtime {
                 true => (Reason::Shutdown, "the host stopped before the message was handled"),
                 false => (Reason::Gone, &*error.text),
             };
-            batch.iter().for_each(|message| self.keep_letter(slot, message, reason, text));
+            for message in &*batch {
+                slot.tally.end(message.route, DEAD);
+                self.keep_letter(slot, message, reason, text);
+            }
         }
         batch.drain(..).for_each(|message| self.end_unhandled(&message, slot.id, &error));
         BatchResult::Handled { decided: buried, left: 0 }
@@ -334,11 +374,23 @@ impl Runtime {
 
     /// How messages ended that ran; all failed if something was `lost` that they did.
     #[inline]
-    fn ends(&self, slot: &Slot, desk: &mut Desk, ran: &[Message], lost: Option<&Error>) -> Ends {
-        match lost.is_some() || desk.report.has_failed() {
-            true => self.ends_of_some(slot, desk, ran, lost),
-            false => Ends { handled: ran.len() as u64, ..Ends::default() },
+    fn ends(
+        &self,
+        slot: &Slot,
+        desk: &mut Desk,
+        ran: &[Message],
+        lost: Option<&Error>,
+        is_mixed: bool,
+    ) -> Ends {
+        if lost.is_some() || desk.report.has_failed() {
+            return self.ends_of_some(slot, desk, ran, lost);
         }
+        let all = handled(ran);
+        match ran {
+            [first, ..] if !is_mixed => slot.tally.end(first.route, all),
+            _ => note_mixed(slot, ran),
+        }
+        all
     }
 
     /// As `ends`, where some failed; those that nobody waits for become dead letters.
@@ -356,8 +408,10 @@ impl Runtime {
         for (message, &code) in ran.iter().zip(desk.report.outcomes(ran.len())) {
             let has_failed = !is_handled(code);
             if !has_failed && lost.is_none() {
+                slot.tally.end(message.route, Ends { handled: 1, ..Ends::default() });
                 continue;
             }
+            slot.tally.end(message.route, Ends { failed: 1, ..Ends::default() });
             failed += 1;
             if message.reply == 0 {
                 let own = if has_failed { told.next() } else { None };
@@ -366,6 +420,21 @@ impl Runtime {
             }
         }
         Ends { handled: ran.len() as u64 - failed, failed, ..Ends::default() }
+    }
+}
+
+/// One message that is dead.
+pub(super) const DEAD: Ends = Ends { handled: 0, failed: 0, expired: 0, dead: 1 };
+
+fn handled(messages: &[Message]) -> Ends {
+    Ends { handled: messages.len() as u64, ..Ends::default() }
+}
+
+/// Counts messages of several routes that were handled.
+#[inline(never)]
+fn note_mixed(slot: &Slot, ran: &[Message]) {
+    for run in ran.chunk_by(|one, next| one.route == next.route) {
+        slot.tally.end(run[0].route, handled(run));
     }
 }
 

@@ -19,6 +19,7 @@ impl Runtime {
     /// Keeps a copy of a message of this subsystem that ends here; the message stays the caller's.
     #[cold]
     pub(super) fn keep_letter(&self, slot: &Slot, message: &Message, reason: Reason, text: &str) {
+        slot.tally.letter(reason);
         let content = self.pool.content(message);
         self.letters.add(content.len(), || {
             let table = self.tables.load();

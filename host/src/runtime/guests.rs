@@ -95,7 +95,11 @@ impl Runtime {
     /// Sends the messages of an outbox, with one reservation for each run of messages to a queue.
     // Not one for each queue: to sort those that take turns costs more than the reservations that it saves.
     #[inline]
-    pub(super) fn publish(&self, sender: SubsystemId, outbox: &mut OutboxBuffer) {
+    pub(super) fn publish(&self, turn: &Turn, outbox: &mut OutboxBuffer) {
+        let sender = turn.caller;
+        if turn.stamp != 0 {
+            return self.publish_timed(turn, outbox);
+        }
         match outbox.messages() {
             [] => {}
             [only] => {
@@ -137,7 +141,7 @@ impl Runtime {
     }
 
     #[inline(never)]
-    fn publish_run(&self, to: u32, messages: &[Message]) {
+    pub(super) fn publish_run(&self, to: u32, messages: &[Message]) {
         let Some(slot) = self.slot_of(to) else {
             return messages.iter().for_each(|message| self.pool.release(message));
         };
@@ -231,16 +235,16 @@ impl Host for Runtime {
     fn publish(&self, turn: &mut Turn, outbox: &mut OutboxBuffer) {
         match turn.report.is_taken() {
             true => self.discard_outbox(turn.caller, 0, outbox),
-            false => Runtime::publish(self, turn.caller, outbox),
+            false => Runtime::publish(self, turn, outbox),
         }
     }
 
     // Always inlined: it is called from one place, for every message that is sent singly.
     #[inline(always)]
     fn send(&self, turn: &mut Turn, message: &mut Envelope) -> Result<()> {
-        let Some(slot) = self.recipient_of(turn, message) else {
-            return self.send_to_listeners(turn, message);
-        };
+        // One question for all that is rare: an event, a batch that was taken away, one that is timed.
+        let slot = self.slot_of(message.sender).filter(|_| !turn.report.is_unusual());
+        let Some(slot) = slot else { return self.send_unusual(turn, message) };
         (message.sender, message.stamp) = (turn.caller.0.into(), 0);
         self.enqueue_now(slot, Message::from_envelope(message))
     }
@@ -364,8 +368,10 @@ impl Host for Runtime {
         if body.flags & flags::EVENT != 0 {
             return self.publish_outside(slot.id, path, &body, true);
         }
+        let began = self.time_outside();
         let (header, prefix) = self.resolve_outside(slot, path, body.schema)?;
-        self.enqueue_or_wait(self.slot(header.to), &self.message(header, &prefix, &body)?)
+        let (to, message) = (self.slot(header.to), self.message(header, &prefix, &body)?);
+        self.send_outside(to, message, began, |message| self.enqueue_or_wait(to, message))
     }
 
     fn outside_ask(
@@ -377,6 +383,7 @@ impl Host for Runtime {
         token: u64,
     ) -> Result<u64> {
         let (slot, handle) = self.live(handle)?;
+        let began = self.time_outside();
         let (header, prefix) = self.resolve_outside(slot, path, body.schema)?;
         let now = self.now();
         let deadline = self.deadline(now, within, 0);
@@ -388,10 +395,10 @@ impl Host for Runtime {
         let header = Header { deadline, reply: id.pack(), ..header };
         let to = self.slot(header.to);
         let sent = self.message(header, &prefix, &body).and_then(|message| {
-            if body.flags & flags::MAY_WAIT != 0 {
-                return self.enqueue_or_wait(to, &message);
-            }
-            self.enqueue_now(to, &message)
+            self.send_outside(to, message, began, |message| match body.flags & flags::MAY_WAIT {
+                0 => self.enqueue_now(to, message),
+                _ => self.enqueue_or_wait(to, message),
+            })
         });
         sent.map(|()| id.pack()).inspect_err(|_| self.withdraw_request(id))
     }
@@ -458,6 +465,19 @@ impl Host for Runtime {
 }
 
 impl Runtime {
+    /// Sends what is no plain message of a batch that is neither taken away nor timed.
+    #[cold]
+    #[inline(never)]
+    fn send_unusual(&self, turn: &Turn, message: &mut Envelope) -> Result<()> {
+        match self.recipient_of(turn, message) {
+            Some(slot) => {
+                let sent = self.send_timed(slot, turn, message);
+                sent.inspect_err(|_| self.pool.release(message))
+            }
+            None => self.send_to_listeners(turn, message),
+        }
+    }
+
     /// Where a handler's message goes; nowhere once its batch was taken away.
     #[inline(always)]
     fn recipient_of(&self, turn: &Turn, message: &Envelope) -> Option<&Slot> {
@@ -490,11 +510,16 @@ impl Runtime {
         };
         message.reply = id.pack();
         if !to.is_direct() {
-            self.post(turn.caller, outbox, message);
+            self.post(turn, outbox, message);
             return Ok(());
         }
-        (message.sender, message.stamp) = (turn.caller.0.into(), 0);
-        let sent = self.try_enqueue(to, Message::from_envelope(message));
+        let sent = match turn.stamp {
+            0 => {
+                (message.sender, message.stamp) = (turn.caller.0.into(), 0);
+                self.try_enqueue(to, Message::from_envelope(message))
+            }
+            _ => self.send_timed(to, turn, message),
+        };
         sent.inspect_err(|_| self.withdraw_request(id))
     }
 
@@ -508,7 +533,7 @@ impl Runtime {
         to: &Slot,
     ) -> Result<()> {
         if !to.is_direct() {
-            self.post(turn.caller, outbox, message);
+            self.post(turn, outbox, message);
             return Ok(());
         }
         (message.sender, message.stamp) = (turn.caller.0.into(), 0);
@@ -517,9 +542,9 @@ impl Runtime {
 
     /// Puts a request into the outbox.
     #[inline(never)]
-    fn post(&self, caller: SubsystemId, outbox: &mut OutboxBuffer, message: &Envelope) {
+    fn post(&self, turn: &Turn, outbox: &mut OutboxBuffer, message: &Envelope) {
         if outbox.is_full() {
-            Runtime::publish(self, caller, outbox);
+            Runtime::publish(self, turn, outbox);
         }
         outbox.push(*message);
     }

@@ -559,7 +559,7 @@ impl Runtime {
 
     /// Sends what a lifecycle call sent and answered.
     pub(super) fn settle(&self, slot: &Slot, desk: &mut Desk) {
-        self.publish(slot.id, &mut desk.outbox);
+        self.publish(&desk.turn, &mut desk.outbox);
         self.send_replies(slot, desk, None);
     }
 }

@@ -114,7 +114,7 @@ impl Runtime {
                 let (decided, rest) = taken.messages.split_at(taken.ran);
                 let keep = rest.first().map_or(0, |message| outbox.sent_before(message));
                 self.discard_outbox(id, keep, outbox);
-                self.publish(id, outbox);
+                self.publish(turn, outbox);
                 let is_decided = |reply: &mut Message| {
                     decided.iter().any(|message| message.reply == reply.reply)
                 };

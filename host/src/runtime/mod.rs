@@ -28,7 +28,9 @@ mod snapshot;
 mod start;
 mod stop;
 mod streams;
+mod tally;
 mod template;
+mod timing;
 mod trace;
 mod watchdog;
 mod why;
@@ -36,7 +38,7 @@ mod work;
 mod workers;
 
 pub use lifecycle::Lifecycle;
-pub use operate::rss;
+pub use operate::{cpu, rss};
 pub use slot::{Handle, OPEN_REQUESTS, Slot};
 pub use start::{StartError, search_path};
 pub use trace::subsystem_of;
@@ -87,6 +89,7 @@ pub struct Runtime {
     workers: workers::Workers,
     watchdog: watchdog::Watchdog,
     plan: plan::Plan,
+    timing: timing::Timing,
     waiting: operate::Waiting,
     /// The messages that could not be handled.
     letters: Letters,
@@ -148,6 +151,7 @@ impl Runtime {
             workers: workers::Workers::new(config.workers, config.spin),
             watchdog: watchdog::Watchdog::new(config),
             plan: plan::Plan::default(),
+            timing: timing::Timing::default(),
             waiting: operate::Waiting::default(),
             letters: Letters::new(&config.dead_letters, &config.data),
             lifecycle: Lifecycle::default(),
@@ -265,6 +269,8 @@ pub struct Turn {
     /// The subsystem that is called.
     caller: SubsystemId,
     now: u64,
+    /// What is sent is stamped with; 0, unless the call is timed.
+    stamp: u32,
     /// The table that holds for the whole call.
     table: Arc<mycelia_kernel::table::Table>,
     cache: PathCache,
@@ -293,6 +299,7 @@ impl Desk {
         let turn = Turn {
             caller: SubsystemId::OPERATOR,
             now: 0,
+            stamp: 0,
             table: runtime.tables.snapshot(),
             cache: PathCache::new(CACHE, runtime.cache_seed),
             replies: Vec::new(),

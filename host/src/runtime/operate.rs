@@ -1,11 +1,12 @@
 //! What the operator may do: the [`Operator`] of the control server and the command line.
 
-use super::{Runtime, send::Header, template::Template};
+use super::{Runtime, Slot, send::Header, template::Template};
 use crate::{
     abi::Message,
     letters::{Filter, Letter, ReplayReport},
     log,
     operator::{Done, Operator, OperatorReply, ReloadDone},
+    readings::Readings,
     report::ReloadReport,
     status::{Phase, Status},
     why::Why,
@@ -18,6 +19,7 @@ use mycelia_plugin::{
         host::{BodyRef, outcome_error},
     },
 };
+use rustix::time::{ClockId, clock_gettime};
 use std::{
     collections::HashMap,
     sync::{
@@ -80,10 +82,14 @@ impl Runtime {
     fn begin_ask(&self, path: &str, body: &[u8], within: u64, token: u64) -> Result<()> {
         let deadline = self.deadline(self.now(), within, 0);
         let operator = self.slot(SubsystemId::OPERATOR);
+        let began = self.time_outside();
         let id = self.begin_request(operator, deadline, Template::outside(0, token))?;
         let sent = self.operators_message(path, body, deadline, id.pack());
-        sent.and_then(|(to, message)| self.enqueue_or_wait(self.slot(to), &message))
-            .inspect_err(|_| self.withdraw_request(id))
+        sent.and_then(|(to, message)| {
+            let to = self.slot(to);
+            self.send_outside(to, message, began, |message| self.enqueue_or_wait(to, message))
+        })
+        .inspect_err(|_| self.withdraw_request(id))
     }
 }
 
@@ -112,6 +118,22 @@ impl Operator for Runtime {
         }
     }
 
+    fn readings(&self) -> Readings {
+        let table = self.tables.load();
+        let of = |slot: &Slot| (slot.name.clone(), slot.tally.read(&table, slot.id));
+        let subsystems = self.subsystems().map(of).collect();
+        let (cache_hits, cache_misses) = self.timing.caches();
+        Readings {
+            subsystems,
+            cache_hits,
+            cache_misses,
+            pool_bytes: self.pool.budget(),
+            pool_used_bytes: self.pool.used(),
+            cpu: cpu(),
+            status: self.status(),
+        }
+    }
+
     fn is_ready(&self) -> bool {
         let up = |required: bool, phase: Phase| {
             // One that is being reloaded accepts messages all along.
@@ -122,8 +144,10 @@ impl Operator for Runtime {
     }
 
     fn send(&self, path: &str, body: &[u8]) -> Result<()> {
+        let began = self.time_outside();
         let (to, message) = self.operators_message(path, body, 0, 0)?;
-        self.enqueue_or_wait(self.slot(to), &message)
+        let to = self.slot(to);
+        self.send_outside(to, message, began, |message| self.enqueue_or_wait(to, message))
     }
 
     fn ask(&self, path: &str, body: &[u8], within: Option<Duration>, done: Done) {
@@ -187,6 +211,12 @@ pub(super) fn no_subsystem<'a>(name: &str, names: impl Iterator<Item = &'a str>)
         names.join("`, `")
     );
     Error::not_found(text).handled(Handled::No)
+}
+
+/// CPU time of this process.
+pub fn cpu() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 /// Resident memory of this process in bytes; 0 where the system does not tell.

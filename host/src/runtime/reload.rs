@@ -11,6 +11,7 @@ use super::{
     generation::{Build, Generation, Instance, served},
     lifecycle::{Called, Caretaker},
     restart::is_left,
+    slot::looks,
 };
 use crate::{
     config::OnReload,
@@ -169,6 +170,7 @@ impl Caretaker {
             state_bytes: state_bytes as u64,
             times,
         };
+        slot.tally.pause(report.times.pause);
         info.last_reload = Some(report.clone());
         report
     }
@@ -633,7 +635,10 @@ impl Caretaker {
         let has_lost = lost
             .take_while(|route| table.pattern(slot.id, *route).is_some())
             .any(|route| !table.is_live(slot.id, route));
-        slot.has_lost_routes.store(has_lost, Ordering::Release);
+        match has_lost {
+            true => slot.looks.fetch_or(looks::LOST_ROUTES, Ordering::Release),
+            false => slot.looks.fetch_and(!looks::LOST_ROUTES, Ordering::Release),
+        };
         let mut info = slot.info();
         info.describe(&build.generation);
         info.snapshot = state.cloned().filter(|_| slot.settings.snapshot.is_some());

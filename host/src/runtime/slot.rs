@@ -5,6 +5,7 @@ use super::{
     generation::{Build, Generation, Instance},
     reload::State,
     streams::Streams,
+    tally::Tally,
     template::Template,
 };
 use crate::{
@@ -35,7 +36,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -59,8 +60,8 @@ pub struct Slot {
     cell: AtomicCell<Option<Box<Cell>>>,
     /// Its number, which is also its place.
     pub id: SubsystemId,
-    /// Whether messages may wait for routes that this generation does not have.
-    pub has_lost_routes: AtomicBool,
+    /// What is to be looked for in its batches: see [`looks`].
+    pub looks: AtomicU8,
     /// The most verbose level that the plugin's lines are logged at.
     pub level: AtomicU8,
     /// Own threads of others that wait for room in the queue.
@@ -94,10 +95,20 @@ pub struct Slot {
     pub published: AtomicU64,
     /// The plugin's own metrics, which go on across instances.
     pub counters: Counters,
+    /// What is counted beside the ledger.
+    pub tally: Tally,
     /// Its name.
     pub name: String,
     /// What a sender is told when the queue gives its message back: under load that is often, so it is made once.
     pub full: Error,
+}
+
+/// Bits of what the holder looks for in each batch, since few subsystems ever have it.
+pub mod looks {
+    /// Messages may wait for routes that this generation does not have.
+    pub const LOST_ROUTES: u8 = 1;
+    /// A message that is timed may wait.
+    pub const STAMPS: u8 = 2;
 }
 
 /// What the host needs of the config while it runs.
@@ -365,7 +376,7 @@ impl Slot {
             incarnation: AtomicU32::new(0),
             beside: AtomicU32::new(0),
             handover: Mutex::default(),
-            has_lost_routes: AtomicBool::new(false),
+            looks: AtomicU8::new(0),
             level: AtomicU8::new(log::level_for(name)),
             completions: Completions::default(),
             room: Room::default(),
@@ -373,6 +384,7 @@ impl Slot {
             listeners: Mutex::default(),
             published: AtomicU64::new(0),
             counters: Counters::default(),
+            tally: Tally::default(),
             settings,
         }
     }

@@ -7,7 +7,7 @@
 
 use super::{
     Desk, Runtime, Slot, Turn, Worker,
-    batch::{is_handled, untag},
+    batch::{DEAD, is_handled, untag},
     lifecycle::Caretaker,
     slot::{Cell, Hung},
     work::LostBatch,
@@ -196,6 +196,12 @@ impl Runtime {
             let failed = failed.count() as u64;
             let (handled, dead) = (taken.ran as u64 - failed, u64::from(!rest.is_empty()));
             slot.ledger.end(Ends { handled, failed, dead, expired: 0 });
+            for (message, &code) in decided.iter().zip(taken.outcomes) {
+                let failed = u64::from(lost.is_some() || !is_handled(code));
+                let ends = Ends { handled: 1 - failed, failed, ..Ends::default() };
+                slot.tally.end(message.route, ends);
+            }
+            rest.first().inspect(|message| slot.tally.end(message.route, DEAD));
             self.keep_letters_of(slot, decided, taken.outcomes, lost);
         }
         let mut replies = answers;

@@ -1,6 +1,6 @@
 //! Workers: take a ready subsystem, give it its turn, wait when there is none.
 
-use super::{Desk, Runtime, Slot, batch::BatchResult, lost, slot::Cell};
+use super::{Desk, Runtime, Slot, batch::BatchResult, lost, slot::Cell, timing::Sampler};
 use crate::abi::{Describe, Line, Message, described};
 use mycelia_kernel::{
     ids::{RouteId, SubsystemId},
@@ -15,6 +15,7 @@ const PARK: Duration = Duration::from_millis(500);
 /// What one worker has of its own.
 pub struct Worker {
     pub(super) desk: Desk,
+    pub(super) sampler: Sampler,
     /// The messages that are handled; empty between batches. One for all subsystems, so that its memory stays near.
     pub(super) batch: Vec<Message>,
     number: u16,
@@ -36,7 +37,7 @@ impl Worker {
     pub fn new(runtime: &Runtime) -> Worker {
         let batch = runtime.subsystems().map(|slot| slot.settings.batch).max().unwrap_or(1);
         let (desk, batch) = (Desk::new(runtime, batch), Vec::with_capacity(batch));
-        Worker { desk, batch, number: 0, seen: 0, lost: None }
+        Worker { desk, sampler: Sampler::default(), batch, number: 0, seen: 0, lost: None }
     }
 }
 
@@ -81,6 +82,7 @@ impl Runtime {
             if worker.lost.is_some() {
                 return worker.lost.take();
             }
+            self.timing.tell(&mut worker.sampler, &worker.desk.turn.cache);
             let now = self.now();
             let next = self.plan.next();
             let until = Duration::from_nanos(next.saturating_sub(now)).min(PARK);

@@ -3,6 +3,7 @@
 use mycelia::control::{Folders, Limits, Server, Token, serve_with};
 use mycelia::letters::{Filter, Letter, Reason, ReplayReport};
 use mycelia::operator::{Done, Operator, OperatorReply, ReloadDone};
+use mycelia::readings::Readings;
 use mycelia::report::{ReloadReport, ReloadTimes, StateFate};
 use mycelia::status::{Status, SubsystemStatus};
 use mycelia::why::Why;
@@ -31,6 +32,10 @@ impl Operator for Fake {
     fn status(&self) -> Status {
         let kv = SubsystemStatus { plugin: "mycelia_kv".into(), ..Default::default() };
         Status { workers: 2, subsystems: [("kv".into(), kv)].into(), ..Default::default() }
+    }
+
+    fn readings(&self) -> Readings {
+        Readings { status: self.status(), ..Default::default() }
     }
 
     fn is_ready(&self) -> bool {

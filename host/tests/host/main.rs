@@ -29,6 +29,7 @@ mod requests;
 mod restarts;
 mod retire;
 mod scopes;
+mod scraped;
 mod seen;
 mod shelf;
 mod streams;

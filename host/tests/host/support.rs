@@ -171,7 +171,14 @@ impl Host {
     pub fn stop(mut self) -> (Status, TempDir) {
         self.end();
         let status = self.runtime.status();
+        let readings = self.runtime.readings();
         for (name, one) in &status.subsystems {
+            let routes = readings.subsystems[name].routes.values();
+            let ends = routes.fold([0; 4], |[handled, failed, expired, dead], one| {
+                [handled + one.handled, failed + one.failed, expired + one.expired, dead + one.dead]
+            });
+            let LedgerStatus { handled, failed, expired, dead, .. } = one.ledger;
+            assert_eq!(ends, [handled, failed, expired, dead], "the routes of `{name}`");
             assert!(one.ledger.balances(), "{name}: {:?}", one.ledger);
             assert_eq!((one.ledger.queued, one.ledger.in_flight), (0, 0), "{name}");
             assert_eq!(one.queue.depth, 0, "{name}");

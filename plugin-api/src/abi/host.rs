@@ -13,8 +13,7 @@ use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{
-            AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering,
-            compiler_fence,
+            AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, compiler_fence,
         },
     },
     time::Duration,
@@ -321,8 +320,8 @@ pub struct ReportBuffer {
     messages: AtomicPtr<Envelope>,
     length: AtomicUsize,
     tag: AtomicU32,
-    /// Whether the batch was taken away for good.
-    is_taken: AtomicBool,
+    /// What is unusual of the batch: [`TAKEN`], [`TIMED`].
+    unusual: AtomicU8,
     outcomes: *mut [Outcomes],
     /// Room for the text of a panic, which is made once rather than for each batch.
     error: *mut RawError,
@@ -331,6 +330,11 @@ pub struct ReportBuffer {
     /// Held by the watchdog while it decides; the thread whose batch it is asks here what came of it.
     lost: Mutex<Option<Lost>>,
 }
+
+/// The batch was taken away for good.
+const TAKEN: u8 = 1;
+/// The host times what the batch does.
+const TIMED: u8 = 2;
 
 /// The batch that runs, and how far it is: while both stay the same, the same message is handled.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -392,7 +396,7 @@ impl ReportBuffer {
             messages: AtomicPtr::new(ptr::null_mut()),
             length: AtomicUsize::new(0),
             tag: AtomicU32::new(0),
-            is_taken: AtomicBool::new(false),
+            unusual: AtomicU8::new(0),
             outcomes,
             error,
             text,
@@ -473,7 +477,21 @@ impl ReportBuffer {
     /// Whether the batch was taken away for good, so that what its handler still wants is refused.
     #[inline]
     pub fn is_taken(&self) -> bool {
-        self.is_taken.load(Ordering::Relaxed)
+        self.unusual.load(Ordering::Relaxed) & TAKEN != 0
+    }
+
+    /// Whether the batch was taken away, or is timed.
+    #[inline]
+    pub fn is_unusual(&self) -> bool {
+        self.unusual.load(Ordering::Relaxed) != 0
+    }
+
+    /// Notes whether the batch is timed; for the thread that runs it.
+    pub fn set_timed(&self, is_timed: bool) {
+        match is_timed {
+            true => self.unusual.fetch_or(TIMED, Ordering::Relaxed),
+            false => self.unusual.fetch_and(!TIMED, Ordering::Relaxed),
+        };
     }
 
     /// Takes a batch away that has made no progress since `seen`; whether it was still there. The thread that is in it
@@ -494,7 +512,7 @@ impl ReportBuffer {
             self.flags().store(0, Ordering::Release);
             return false;
         }
-        self.is_taken.store(true, Ordering::Relaxed);
+        self.unusual.fetch_or(TAKEN, Ordering::Relaxed);
         let (messages, length) =
             (self.messages.load(Ordering::Relaxed), self.length.load(Ordering::Relaxed));
         // SAFETY: `begin` got that many messages from a caller that waits in `end` before it lets go of them, for as long
