@@ -8,6 +8,7 @@ mod inspect;
 mod letters;
 mod load_test;
 mod log;
+mod man;
 mod message;
 mod new;
 mod output;
@@ -120,6 +121,7 @@ enum Command {
     Restart(restart::Restart),
     /// Stop a running host, whose queues drain first, or one of its subsystems.
     Stop(stop::Stop),
+    Man(man::Man),
     /// Print a completion script for a shell.
     Completions {
         /// Which shell it is for.
@@ -154,6 +156,7 @@ impl Command {
             Command::Reload(reload) => reload.execute(),
             Command::Restart(restart) => restart.execute(),
             Command::Stop(stop) => stop.execute(),
+            Command::Man(man) => man.execute(),
             Command::Completions { shell } => output::data(&completions(*shell)),
         }
         .map(|()| ExitCode::SUCCESS)
@@ -216,6 +219,8 @@ mod tests {
             "stop",
             "stop --subsystem kv --json",
             "completions bash",
+            "man",
+            "man pages",
         ] {
             assert!(parse(arguments).is_ok(), "{arguments}");
         }

@@ -94,6 +94,7 @@ fn help_fits_a_terminal() {
         "completions",
         "restart",
         "load-test",
+        "man",
     ] {
         let ended = run(&format!("{command} --help"));
         assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""), "{command}");
