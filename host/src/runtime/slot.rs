@@ -60,7 +60,7 @@ pub struct Slot {
     cell: AtomicCell<Option<Box<Cell>>>,
     /// Its number, which is also its place.
     pub id: SubsystemId,
-    /// What is to be looked for in its batches: see [`looks`].
+    /// What is to be looked for in its batches, as bits of `looks`.
     pub looks: AtomicU8,
     /// The most verbose level that the plugin's lines are logged at.
     pub level: AtomicU8,
