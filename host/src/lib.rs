@@ -5,6 +5,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod dev;
+pub mod figures;
 pub mod letters;
 pub mod load;
 pub mod loader;

@@ -4,7 +4,7 @@ use crate::{
     letters::{Filter, Letter, ReplayReport},
     readings::Readings,
     report::ReloadReport,
-    status::Status,
+    status::{RouteCounts, Status},
     why::Why,
 };
 use mycelia_plugin::Error;
@@ -47,6 +47,12 @@ pub trait Operator: Send + Sync {
 
     /// Puts what is in a subsystem's file in place of what serves; `done` is called exactly once with what became of it.
     fn reload(&self, name: &str, done: ReloadDone);
+
+    /// What a subsystem serves at this moment, and how the messages of each route ended.
+    ///
+    /// # Errors
+    /// When there is no such subsystem.
+    fn routes(&self, name: &str) -> Result<Vec<RouteCounts>, Error>;
 
     /// Explains where a path leads for a sender, a subsystem or `operator`, and what allows or denies it.
     ///
@@ -101,6 +107,10 @@ impl<O: Operator> Operator for &'static O {
 
     fn reload(&self, name: &str, done: ReloadDone) {
         (**self).reload(name, done);
+    }
+
+    fn routes(&self, name: &str) -> Result<Vec<RouteCounts>, Error> {
+        (**self).routes(name)
     }
 
     fn why(&self, path: &str, sender: &str) -> Result<Why, Error> {

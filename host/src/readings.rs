@@ -1,6 +1,7 @@
 //! What the host measures and counts beyond its [`Status`], as it stands at one moment. Taking it only reads memory.
 
 use crate::{letters::Reason, status::Status};
+use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, time::Duration};
 
 /// Everything that the host counts. Nothing of it goes backwards but gauges.
@@ -42,7 +43,7 @@ pub struct SubsystemReadings {
 }
 
 /// How the messages of one route ended.
-#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the columns of the ledger")]
 pub struct RouteReading {
     pub handled: u64,

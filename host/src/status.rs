@@ -1,6 +1,6 @@
 //! What `mycelia status --json` and `GET /status` say: a stable interface.
 
-use crate::letters::LettersStatus;
+use crate::{letters::LettersStatus, readings::RouteReading};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -143,6 +143,17 @@ pub struct RouteStatus {
     pub reach: String,
     /// The scope that it requires of others, by its full name.
     pub scope: Option<String>,
+}
+
+/// A row of what `GET /routes` answers: a route, and how its messages ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteCounts {
+    /// The route.
+    #[serde(flatten)]
+    pub route: RouteStatus,
+    /// Of those that left the queue.
+    #[serde(flatten)]
+    pub ends: RouteReading,
 }
 
 /// What `kernel://subsystem/{name}/{restart,stop}` answers, and what anybody is answered who reloads itself.

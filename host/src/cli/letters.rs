@@ -56,6 +56,10 @@ struct List {
     #[command(flatten)]
     which: Which,
 
+    /// Only the newest of them, so many.
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+
     /// Print the host's own JSON, with everything but the bodies.
     #[arg(long)]
     json: bool,
@@ -148,7 +152,11 @@ impl Which {
 
 impl List {
     fn execute(&self) -> Result<(), Failure> {
-        let json = self.reach.client()?.dead_letters(&self.which.filter(&[]))?;
+        let (client, filter) = (self.reach.client()?, self.which.filter(&[]));
+        let json = match self.limit {
+            Some(limit) => client.newest_dead_letters(&filter, limit)?,
+            None => client.dead_letters(&filter)?,
+        };
         if self.json {
             return output::json(&json);
         }

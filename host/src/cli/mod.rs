@@ -206,6 +206,7 @@ mod tests {
             "why kv://put/x",
             "why kv://put/x --as http --json --control localhost:7070",
             "dead-letters list --subsystem kv --route put/{key} --reason failed --age 5m --json",
+            "dead-letters list --limit 10",
             "dead-letters show 5 --json",
             "dead-letters replay 5 6",
             "dead-letters replay --all --reason expired --json",

@@ -3,10 +3,11 @@
 use super::answers::ErrorBody;
 use super::query::of_letters;
 use crate::config::amounts::show_duration;
+use crate::figures::Figures;
 use crate::letters::Filter;
 use crate::operator::OperatorReply;
 use std::fmt;
-use std::io;
+use std::io::{self, BufRead, BufReader};
 use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
@@ -115,6 +116,59 @@ impl Client {
     /// See [`ClientError`].
     pub fn status(&self) -> Result<Vec<u8>, ClientError> {
         self.get("/status", &[])
+    }
+
+    /// Looks at the host as they come, one a second, until it stops.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; those of the iterator are that the connection broke.
+    pub fn figures(
+        &self,
+    ) -> Result<impl Iterator<Item = Result<Figures, ClientError>> + Send + use<>, ClientError>
+    {
+        let request = self.authorized(self.agent.get(self.url("/figures")));
+        let request = request.config().timeout_recv_response(Some(SOON)).build();
+        let body = self.accepted(request.call(), SOON)?.into_body().into_reader();
+        let mut is_look = false;
+        let address = self.address.clone();
+        let looks = BufReader::new(body).lines().filter_map(move |line| {
+            let broken = |error: &dyn fmt::Display| {
+                ClientError::Broken(format!("the host at {address} broke off: {error}"))
+            };
+            let line = match line {
+                Ok(line) => line,
+                Err(error) => return Some(Err(broken(&error))),
+            };
+            if let Some(event) = line.strip_prefix("event: ") {
+                // Those that are `past` came before anybody asked.
+                is_look = event == "figures";
+            }
+            let data = line.strip_prefix("data: ").filter(|_| is_look)?;
+            Some(serde_json::from_str(data).map_err(|error| broken(&error)))
+        });
+        Ok(looks)
+    }
+
+    /// The newest dead letters that are meant, at most so many, as JSON, without their bodies.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn newest_dead_letters(
+        &self,
+        filter: &Filter,
+        limit: usize,
+    ) -> Result<Vec<u8>, ClientError> {
+        let mut query = of_letters(filter);
+        query.push(("limit", limit.to_string()));
+        self.get("/dead-letters", &pairs(&query))
+    }
+
+    /// What a subsystem serves, and how the messages of each route ended, as JSON.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn routes(&self, subsystem: &str) -> Result<Vec<u8>, ClientError> {
+        self.get("/routes", &[("subsystem", subsystem)])
     }
 
     /// Where a path leads for a sender and why, as JSON.

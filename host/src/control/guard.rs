@@ -108,13 +108,16 @@ pub(super) async fn guard(
     }
 }
 
-/// Replies are whatever a plugin says: a browser must neither guess their type, nor run, frame or keep them.
+/// Replies are whatever a plugin says: a browser must neither guess their type, nor run, frame or keep them. The dashboard
+/// alone says for itself what it may load.
 fn hardened(mut response: Response) -> Response {
     let headers = response.headers_mut();
     let mut set = |name, value| headers.insert(name, HeaderValue::from_static(value));
     set(header::CACHE_CONTROL, "no-store");
     set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
-    set(header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'");
+    set(header::REFERRER_POLICY, "no-referrer");
+    let policy = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(policy);
     response
 }
 

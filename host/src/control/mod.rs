@@ -1,4 +1,5 @@
-//! The control server: health, status and actions over HTTP for the operator, and the client that the CLI uses.
+//! The control server: health, status, live figures, the dashboard and actions over HTTP for the operator, and the client
+//! that the CLI uses.
 //!
 //! One thread with one current-thread runtime serves it, so that nothing here touches the message path.
 //! Three things keep others out: the token for whatever acts, the `Host` header against names that are
@@ -7,6 +8,8 @@
 mod answers;
 mod client;
 mod guard;
+mod live;
+mod page;
 mod query;
 mod routes;
 mod server;

@@ -71,10 +71,26 @@ pub(super) fn path_and_sender(query: &str) -> Result<(String, String), String> {
 /// # Errors
 /// What is wrong with it, in one sentence.
 pub(super) fn letters(query: &str) -> Result<Filter, String> {
-    let mut filter = Filter::default();
+    match of_query(query)? {
+        (filter, None) => Ok(filter),
+        (_, Some(_)) => Err(unknown("limit")),
+    }
+}
+
+/// Reads the same and `limit=…`, how many of them are wanted at most.
+///
+/// # Errors
+/// What is wrong with it, in one sentence.
+pub(super) fn newest_letters(query: &str) -> Result<(Filter, usize), String> {
+    of_query(query).map(|(filter, limit)| (filter, limit.unwrap_or(usize::MAX)))
+}
+
+fn of_query(query: &str) -> Result<(Filter, Option<usize>), String> {
+    let (mut filter, mut limit) = (Filter::default(), None);
     for pair in pairs(query) {
         let (name, value) = pair?;
         match name {
+            "limit" => set(&mut limit, name, number(name, &value)?)?,
             "id" => filter.ids.push(letter(&value)?),
             "subsystem" => set(&mut filter.subsystem, name, value)?,
             "route" => set(&mut filter.route, name, value)?,
@@ -83,7 +99,11 @@ pub(super) fn letters(query: &str) -> Result<Filter, String> {
             _ => return Err(unknown(name)),
         }
     }
-    Ok(filter)
+    Ok((filter, limit))
+}
+
+fn number(name: &str, value: &str) -> Result<usize, String> {
+    value.parse().map_err(|_| format!("{name}={value:?} is no number"))
 }
 
 /// The number of a dead letter.
@@ -242,6 +262,11 @@ mod tests {
             let text = letters(query).unwrap_err();
             assert!(text.contains(part), "{query}: {text}");
         }
+        let named = Filter { subsystem: Some("kv".into()), ..Filter::default() };
+        assert_eq!(newest_letters("subsystem=kv&limit=5"), Ok((named.clone(), 5)));
+        assert_eq!(newest_letters("subsystem=kv"), Ok((named, usize::MAX)));
+        assert!(newest_letters("limit=few").is_err_and(|text| text.contains("is no number")));
+        assert!(letters("limit=5").is_err_and(|text| text.contains("unknown parameter")));
     }
 
     #[test]

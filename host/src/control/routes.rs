@@ -3,13 +3,15 @@
 use super::BODY_LIMIT;
 use super::answers::Refusal;
 use super::guard::{Authorized, Guard, guard};
+use super::live::{self, Live};
+use super::page;
 use super::query::{self, Query};
 use super::server::Limits;
 use crate::letters::{Filter, ReplayReport, ToldLetter};
 use crate::metrics::{self, Form};
 use crate::operator::{Operator, OperatorReply};
 use crate::report::ReloadReport;
-use crate::status::Status;
+use crate::status::{RouteCounts, Status};
 use crate::why::Why;
 use axum::body::{Body, HttpBody};
 use axum::extract::{Path, RawQuery, State};
@@ -28,20 +30,23 @@ use tokio::time::timeout;
 /// Most bytes of a body too large that are read, so that its sender hears the refusal and not a reset.
 const PATIENCE_BYTES: usize = 16 * BODY_LIMIT;
 
-const PAGE: &str = "\
-Mycelia host
+/// What `GET /` says to whatever is no browser.
+const ENDPOINTS: &str = "\
+Mycelia host: a browser shows its dashboard here
 
 GET  /livez                         whether this process answers
 GET  /readyz                        whether every required subsystem runs (503 if not)
 GET  /status                        the whole host as JSON
 GET  /metrics                       what it has counted, for Prometheus: its text form or OpenMetrics
+GET  /figures                       a look at the host each second, as server-sent events
+GET  /routes?subsystem=NAME         the routes of a subsystem, and how their messages ended
 GET  /log                           what is logged, as directives
 GET  /why?path=PATH&as=SUBSYSTEM    where a path leads for a sender, and what allows or denies it
 
 With the token (Authorization: Bearer ...):
 POST /send?path=PATH                sends the body as a message
 POST /ask?path=PATH&within=2s       sends the body as a request, answers with the reply
-GET  /dead-letters?reason=REASON    the messages that could not be handled, as JSON
+GET  /dead-letters?reason=REASON    the messages that could not be handled, as JSON; limit=N for the newest N
 GET  /dead-letters/ID               one of them with its body
 POST /dead-letters/replay?id=ID     sends them again
 POST /dead-letters/purge?id=ID      throws them away
@@ -58,15 +63,20 @@ pub(super) struct Control {
     pub operator: Arc<dyn Operator>,
     pub guard: Guard,
     pub limits: Limits,
+    pub live: Live,
 }
 
 pub(super) fn router(control: Arc<Control>) -> Router {
     Router::new()
-        .route("/", get(PAGE))
+        .route("/", get(front))
+        .route("/page.js", get(page::script))
+        .route("/page.css", get(page::style))
         .route("/livez", get("ok\n"))
         .route("/readyz", get(readyz))
         .route("/status", get(status))
         .route("/metrics", get(metrics))
+        .route("/figures", get(live::figures))
+        .route("/routes", get(routes))
         .route("/why", get(why))
         .route("/log", get(log).put(set_log))
         .route("/send", post(send))
@@ -81,6 +91,19 @@ pub(super) fn router(control: Arc<Control>) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(Arc::clone(&control), guard))
         .with_state(control)
+}
+
+/// The dashboard for a browser, and the list of endpoints for everybody else.
+async fn front(headers: HeaderMap) -> Response {
+    match accepts(&headers).contains("text/html") {
+        true => page::html().into_response(),
+        false => ENDPOINTS.into_response(),
+    }
+}
+
+fn accepts(headers: &HeaderMap) -> String {
+    let accept = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    accept.collect::<Vec<_>>().join(",")
 }
 
 async fn readyz(State(control): State<Arc<Control>>) -> (StatusCode, &'static str) {
@@ -98,8 +121,7 @@ async fn metrics(
     State(control): State<Arc<Control>>,
     headers: HeaderMap,
 ) -> Result<impl IntoResponse, Refusal> {
-    let accept = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    let form = Form::accepted(&accept.collect::<Vec<_>>().join(","));
+    let form = Form::accepted(&accepts(&headers));
     let page = control.operate(move |operator| metrics::page(&operator.readings(), form)).await?;
     Ok(([(header::CONTENT_TYPE, form.content_type())], page))
 }
@@ -111,6 +133,14 @@ async fn why(
     let (path, sender) =
         query::path_and_sender(&query.unwrap_or_default()).map_err(Refusal::bad_request)?;
     Ok(Json(control.operate(move |operator| operator.why(&path, &sender)).await??))
+}
+
+async fn routes(
+    State(control): State<Arc<Control>>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Vec<RouteCounts>>, Refusal> {
+    let name = query::subsystem(&query.unwrap_or_default()).map_err(Refusal::bad_request)?;
+    Ok(Json(control.operate(move |operator| operator.routes(&name)).await??))
 }
 
 async fn log(State(control): State<Arc<Control>>) -> Result<Json<Value>, Refusal> {
@@ -161,9 +191,11 @@ async fn dead_letters(
     _: Authorized,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, Refusal> {
-    let filter = letters(query)?;
+    let (filter, limit) =
+        query::newest_letters(&query.unwrap_or_default()).map_err(Refusal::bad_request)?;
     let found = control.operate(move |operator| operator.dead_letters(&filter)).await?;
-    let told: Vec<ToldLetter> = found.iter().map(|letter| letter.told(false)).collect();
+    let newest = &found[found.len().saturating_sub(limit)..];
+    let told: Vec<ToldLetter> = newest.iter().map(|letter| letter.told(false)).collect();
     Ok(Json(json!({ "letters": told })))
 }
 
@@ -232,7 +264,7 @@ async fn wrong_method(method: http::Method, uri: http::Uri) -> Refusal {
 
 impl Control {
     /// Runs a call on a thread that may block: a sender waits where a queue's policy is `Block`.
-    async fn operate<T: Send + 'static>(
+    pub async fn operate<T: Send + 'static>(
         &self,
         call: impl FnOnce(&dyn Operator) -> T + Send + 'static,
     ) -> Result<T, Refusal> {

@@ -1,6 +1,7 @@
 //! The server's thread: accepts connections, bounds what each may take, and ends them in order.
 
 use super::guard::{Guard, Reached};
+use super::live::Live;
 use super::routes::{Control, router};
 use super::token::Token;
 use crate::operator::Operator;
@@ -80,7 +81,8 @@ pub fn serve_with(
 ) -> io::Result<Server> {
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
-    let control = Control { operator, guard: Guard::new(address, &token), limits };
+    let control =
+        Control { operator, guard: Guard::new(address, &token), limits, live: Live::new() };
     let runtime = runtime(&control.limits)?;
     let (stop, stopping) = watch::channel(false);
     let thread = std::thread::Builder::new()
@@ -146,7 +148,7 @@ async fn accept(
 ) {
     let limits = control.limits.clone();
     let places = Arc::new(Semaphore::new(limits.connections as usize));
-    let router = router(control);
+    let router = router(Arc::clone(&control));
     loop {
         let (stream, place) = tokio::select! {
             _ = stopped(&mut stopping) => break,
@@ -159,6 +161,7 @@ async fn accept(
         });
     }
     drop(listener);
+    control.live.close();
     // All places are free when the last connection has ended.
     let _ = timeout(limits.stop, places.acquire_many(limits.connections)).await;
 }

@@ -4,7 +4,7 @@ use super::{
     DRAIN, Scenario,
     generator::{Mix, generate},
     recorder::{Recorder, Taken, Tally, Times, times},
-    sample::{Event, Reading, Sample, happened, millis},
+    sample::{Event, Reading, Sample, millis},
     scenario::Rate,
     schedule::Schedule,
     search::Search,
@@ -12,6 +12,7 @@ use super::{
     verdict::share,
 };
 use crate::{
+    figures::happened,
     operator::Operator,
     runtime::{cpu, rss},
     status::Status,

@@ -22,7 +22,7 @@ pub use environment::Environment;
 pub use outcome::Outcome;
 pub use recorder::Tally;
 pub use report::page;
-pub use sample::{Event, Happened, Percentiles, Sample};
+pub use sample::{Event, Percentiles, Sample};
 pub use scenario::{BUILT_IN, Fixed, Overrides, Rate, Scenario, Size};
 pub use slope::Slope;
 pub use verdict::{Limit, Limits, Verdict, Word};

@@ -1,7 +1,7 @@
-//! What a running host shows once a second: differences between two statuses, and what happened in between.
+//! What a running host shows once a second: differences between two statuses.
 
 use super::recorder::{Taken, Tally, Times};
-use crate::status::{Status, SubsystemStatus};
+use crate::{figures::Happened, status::Status};
 use serde::Serialize;
 
 /// One reading; rates and percentiles are of the time since the one before.
@@ -60,15 +60,6 @@ pub fn millis(nanos: u64) -> f64 {
     nanos as f64 / 1e6
 }
 
-/// Something that happened to a subsystem.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Happened {
-    /// To whom.
-    pub subsystem: String,
-    /// What.
-    pub what: String,
-}
-
 /// Something that happened, and when.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Event {
@@ -113,45 +104,10 @@ impl Reading {
     }
 }
 
-/// What happened to the subsystems between two statuses.
-pub fn happened(before: &Status, now: &Status) -> Vec<Happened> {
-    let pairs = now
-        .subsystems
-        .iter()
-        .filter_map(|(name, one)| before.subsystems.get(name).map(|before| (name, before, one)));
-    pairs
-        .flat_map(|(name, before, one)| {
-            let happened = changes(before, one).into_iter();
-            happened.map(|what| Happened { subsystem: name.clone(), what })
-        })
-        .collect()
-}
-
-fn changes(before: &SubsystemStatus, now: &SubsystemStatus) -> Vec<String> {
-    let mut changes = Vec::new();
-    if now.reloads.committed > before.reloads.committed {
-        changes.push(format!("reloaded: generation {}", now.generation));
-    }
-    if now.phase != before.phase && now.phase != crate::status::Phase::Running {
-        changes.push(now.phase.word().to_owned());
-    }
-    for (count, was, what) in [
-        (now.reloads.refused, before.reloads.refused, "a reload was refused"),
-        (now.reloads.rolled_back, before.reloads.rolled_back, "a reload was rolled back"),
-        (now.restarts, before.restarts, "restarted"),
-        (now.hung, before.hung, "a handler hung"),
-    ] {
-        if count > was {
-            changes.push(what.to_owned());
-        }
-    }
-    changes
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::{Phase, ReloadsStatus};
+    use crate::status::{Phase, SubsystemStatus};
 
     fn reading(at_s: f64, offered: u64, handled: u64, depth: u64) -> Reading {
         let mut status = Status { memory_rss_bytes: 5, ..Status::default() };
@@ -176,17 +132,5 @@ mod tests {
         let taken = Taken::default();
         let first = before.since(&reading(0.0, 0, 0, 0), &taken);
         assert_eq!((first.latency_ms, first.queued, first.deepest), (None, 3, 3));
-    }
-
-    #[test]
-    fn events_are_what_changed() {
-        let (before, mut now) = (reading(0.0, 0, 0, 0).status, reading(1.0, 0, 0, 0).status);
-        assert_eq!(happened(&before, &now), []);
-        let one = now.subsystems.get_mut("a").unwrap();
-        one.reloads = ReloadsStatus { committed: 1, ..ReloadsStatus::default() };
-        (one.generation, one.restarts, one.phase) = (2, 1, Phase::Restarting);
-        let what: Vec<String> =
-            happened(&before, &now).into_iter().map(|happened| happened.what).collect();
-        assert_eq!(what, ["reloaded: generation 2", "restarting", "restarted"]);
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     status::{Health, Ordered, Phase, RouteStatus, Statistics, SubsystemSummary},
 };
 use mycelia_kernel::{
-    ids::{RouteId, SubsystemId},
+    ids::SubsystemId,
     ledger::Ends,
     pattern::Pattern,
     queue::{Begin, Lane, Leave},
@@ -53,7 +53,7 @@ const ROUTES: [(&str, Serves); 10] = [
     ("query/subsystem/{name}", Query(|runtime, name| json(&runtime.known(name)?.status()))),
     ("query/status", Query(|runtime, _| json(&runtime.status()))),
     ("query/statistics", Query(|runtime, _| json(&runtime.statistics()))),
-    ("query/routes", Query(|runtime, _| json(&routes_of(&runtime.tables.load())))),
+    ("query/routes", Query(|runtime, _| json(&all_routes(&runtime.tables.load())))),
     ("query/health", Query(|runtime, _| json(&runtime.health()))),
     ("query/errors", Query(|runtime, _| json(&runtime.errors()))),
     ("subsystem/{name}/reload", Serves::Order(Order::Reload)),
@@ -341,8 +341,19 @@ fn ordered(slot: &Slot) -> Ordered {
     Ordered { subsystem: slot.name.clone(), phase: info.phase, generation: info.generation }
 }
 
-fn routes_of(table: &Table) -> BTreeMap<String, Vec<RouteStatus>> {
-    let status = |name: &str, (_, route): (RouteId, &Route)| RouteStatus {
+fn all_routes(table: &Table) -> BTreeMap<String, Vec<RouteStatus>> {
+    let of =
+        |(id, name): (SubsystemId, &str)| (name.to_owned(), routes_of(table, id, name).collect());
+    table.subsystems().map(of).collect()
+}
+
+/// What a subsystem serves at this moment.
+pub(super) fn routes_of(
+    table: &Table,
+    id: SubsystemId,
+    name: &str,
+) -> impl Iterator<Item = RouteStatus> {
+    table.routes(id).map(move |(_, route)| RouteStatus {
         pattern: route.pattern.text().into(),
         reach: match route.reach {
             Reach::Anyone => "anyone",
@@ -352,11 +363,7 @@ fn routes_of(table: &Table) -> BTreeMap<String, Vec<RouteStatus>> {
         }
         .into(),
         scope: route.scope.as_ref().map(|short| format!("{name}:{short}")),
-    };
-    let of = |(id, name): (SubsystemId, &str)| {
-        (name.to_owned(), table.routes(id).map(|route| status(name, route)).collect())
-    };
-    table.subsystems().map(of).collect()
+    })
 }
 
 /// The value of a pattern's first parameter, or nothing.

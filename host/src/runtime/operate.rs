@@ -1,6 +1,6 @@
 //! What the operator may do: the [`Operator`] of the control server and the command line.
 
-use super::{Runtime, Slot, send::Header, template::Template};
+use super::{Runtime, Slot, kernel::routes_of, send::Header, template::Template};
 use crate::{
     abi::Message,
     letters::{Filter, Letter, ReplayReport},
@@ -8,7 +8,7 @@ use crate::{
     operator::{Done, Operator, OperatorReply, ReloadDone},
     readings::Readings,
     report::ReloadReport,
-    status::{Phase, Status},
+    status::{Phase, RouteCounts, RouteStatus, Status},
     why::Why,
 };
 use mycelia_kernel::ids::SubsystemId;
@@ -165,6 +165,18 @@ impl Operator for Runtime {
             Some(slot) => self.lifecycle.reload(slot.id, done),
             None => done(Err(no_subsystem(name, self.subsystems().map(|slot| &*slot.name)))),
         }
+    }
+
+    fn routes(&self, name: &str) -> Result<Vec<RouteCounts>> {
+        let names = || self.subsystems().map(|slot| &*slot.name);
+        let slot = self.named(name).ok_or_else(|| no_subsystem(name, names()))?;
+        let table = self.tables.load();
+        let readings = slot.tally.read(&table, slot.id);
+        let counts = |route: RouteStatus| {
+            let ends = readings.routes.get(&route.pattern).copied().unwrap_or_default();
+            RouteCounts { route, ends }
+        };
+        Ok(routes_of(&table, slot.id, name).map(counts).collect())
     }
 
     fn why(&self, path: &str, sender: &str) -> Result<Why> {

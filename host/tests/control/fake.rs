@@ -5,13 +5,13 @@ use mycelia::letters::{Filter, Letter, Reason, ReplayReport};
 use mycelia::operator::{Done, Operator, OperatorReply, ReloadDone};
 use mycelia::readings::Readings;
 use mycelia::report::{ReloadReport, ReloadTimes, StateFate};
-use mycelia::status::{Status, SubsystemStatus};
+use mycelia::status::{RouteCounts, RouteStatus, Status, SubsystemStatus};
 use mycelia::why::Why;
 use mycelia_plugin::{Error, ErrorCode, Handled};
 use std::fs::Permissions;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -25,6 +25,8 @@ pub struct Fake {
     pub sent: Mutex<Vec<(String, Vec<u8>)>>,
     pub asked: Mutex<Vec<(String, Option<Duration>)>>,
     pub reloading: Mutex<Vec<ReloadDone>>,
+    /// How often it was looked at.
+    pub looks: AtomicUsize,
     kept: Mutex<Vec<Done>>,
 }
 
@@ -35,7 +37,18 @@ impl Operator for Fake {
     }
 
     fn readings(&self) -> Readings {
+        self.looks.fetch_add(1, Ordering::SeqCst);
         Readings { status: self.status(), ..Default::default() }
+    }
+
+    fn routes(&self, name: &str) -> Result<Vec<RouteCounts>, Error> {
+        match name {
+            "kv" => {
+                let route = RouteStatus { pattern: "put/{key}".into(), ..Default::default() };
+                Ok(vec![RouteCounts { route, ..Default::default() }])
+            }
+            _ => Err(error("not_found")),
+        }
     }
 
     fn is_ready(&self) -> bool {

@@ -8,3 +8,4 @@ mod http;
 mod server;
 mod table;
 mod token;
+mod watched;

@@ -34,7 +34,9 @@ fn looking_is_free_on_loopback() {
 #[test]
 fn elsewhere_everything_needs_the_token() {
     let host = Host::start_at("0.0.0.0:0", Limits::default());
-    for target in ["/", "/livez", "/readyz", "/status", "/nowhere"] {
+    for target in
+        ["/", "/page.js", "/livez", "/readyz", "/status", "/figures", "/routes", "/nowhere"]
+    {
         assert_eq!(get(&host, target).status, 401, "{target}");
     }
     assert_eq!(Request::new(&host, "GET /livez").token().call().status, 200);

@@ -13,6 +13,7 @@ mod dev;
 mod ends;
 mod events;
 mod faults;
+mod figures;
 mod gateway;
 mod gateway_reload;
 mod hung;
