@@ -176,7 +176,12 @@ impl Bench {
 
     /// Runs until nothing is left to do.
     pub fn drain(&self) {
-        while self.runtime.work_once(&mut self.worker.borrow_mut()) {}
+        while self.turn() {}
+    }
+
+    /// Gives one ready subsystem its turn; whether there was one.
+    pub fn turn(&self) -> bool {
+        self.runtime.work_once(&mut self.worker.borrow_mut())
     }
 
     /// The ledger of a subsystem.

@@ -10,8 +10,8 @@ use mycelia_benches::{
 };
 
 /// A host that is warm, with the message waiting that begins the journey.
-struct Ready {
-    bench: Bench,
+pub struct Ready {
+    pub bench: Bench,
     handled: u64,
 }
 
@@ -24,7 +24,7 @@ fn ready(journey: Journey, batch: u64, burst: u64) -> Ready {
     Ready { bench, handled }
 }
 
-fn filled(journey: Journey, batch: u64) -> Ready {
+pub fn filled(journey: Journey, batch: u64) -> Ready {
     ready(journey, batch, batch)
 }
 
@@ -33,7 +33,7 @@ fn lone(journey: Journey, batch: u64) -> Ready {
     ready(journey, batch, 1)
 }
 
-fn check(ready: Ready) {
+pub fn check(ready: Ready) {
     let handled = handled(&ready.bench) - ready.handled;
     assert_eq!(handled, MESSAGES + 1, "every message was handled, and the one that began it");
 }

@@ -6,9 +6,11 @@
 mod journey;
 mod plugin;
 mod stage;
+mod watch;
 
 use journey::journeys;
 use mycelia_testkit::instructions::{config, tool as iai_callgrind};
 use stage::stages;
+use watch::watched;
 
-iai_callgrind::main!(config = config(); library_benchmark_groups = stages, journeys);
+iai_callgrind::main!(config = config(); library_benchmark_groups = stages, journeys, watched);
