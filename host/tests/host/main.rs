@@ -6,6 +6,8 @@ mod author;
 mod balance;
 mod binary;
 mod bodies;
+#[cfg(feature = "browser-tests")]
+mod browser;
 mod client;
 mod crash;
 mod dead_letters;
