@@ -140,7 +140,7 @@ fn take_signals(runtime: &'static Runtime) -> io::Result<()> {
             match signal {
                 SIGHUP => {
                     tracing::info!("SIGHUP: reloading every plugin whose file has changed");
-                    runtime.reload_changed();
+                    runtime.reload_changed(|| {});
                 }
                 _ if is_stopping => std::process::exit(128 + signal),
                 _ => {

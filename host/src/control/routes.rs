@@ -31,7 +31,7 @@ const PATIENCE_BYTES: usize = 16 * BODY_LIMIT;
 const PAGE: &str = "\
 Mycelia host
 
-GET  /livez                         whether this process answers
+GET  /livez                         whether every worker goes on (503 if not)
 GET  /readyz                        whether every required subsystem runs (503 if not)
 GET  /status                        the whole host as JSON
 GET  /metrics                       what it has counted, for Prometheus: its text form or OpenMetrics
@@ -63,7 +63,7 @@ pub(super) struct Control {
 pub(super) fn router(control: Arc<Control>) -> Router {
     Router::new()
         .route("/", get(PAGE))
-        .route("/livez", get("ok\n"))
+        .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/status", get(status))
         .route("/metrics", get(metrics))
@@ -83,10 +83,18 @@ pub(super) fn router(control: Arc<Control>) -> Router {
         .with_state(control)
 }
 
-async fn readyz(State(control): State<Arc<Control>>) -> (StatusCode, &'static str) {
-    match control.operator.is_ready() {
-        true => (StatusCode::OK, "ready\n"),
-        false => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+async fn livez(State(control): State<Arc<Control>>) -> Result<(StatusCode, String), Refusal> {
+    let live = control.operate(|operator| operator.live()).await?;
+    Ok(match live {
+        Ok(()) => (StatusCode::OK, "ok\n".into()),
+        Err(stuck) => (StatusCode::SERVICE_UNAVAILABLE, format!("stuck: {stuck}\n")),
+    })
+}
+
+async fn readyz(State(control): State<Arc<Control>>) -> (StatusCode, String) {
+    match control.operator.ready() {
+        Ok(()) => (StatusCode::OK, "ready\n".into()),
+        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
     }
 }
 
