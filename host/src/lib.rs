@@ -15,6 +15,7 @@ pub mod readings;
 pub mod report;
 pub mod run;
 pub mod runtime;
+pub mod service;
 pub mod status;
 pub mod validate;
 pub mod watch;
