@@ -16,6 +16,7 @@ pub mod readings;
 pub mod report;
 pub mod run;
 pub mod runtime;
+pub mod service;
 pub mod status;
 pub mod validate;
 pub mod watch;

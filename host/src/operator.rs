@@ -33,8 +33,22 @@ pub trait Operator: Send + Sync {
     /// The same with all that is measured.
     fn readings(&self) -> Readings;
 
-    /// Whether every required subsystem runs and none stops.
-    fn is_ready(&self) -> bool;
+    /// Whether every thread that the others depend on goes on. May wait for a second.
+    ///
+    /// # Errors
+    /// Which does not.
+    fn live(&self) -> Result<(), String>;
+
+    /// Whether every required subsystem runs and the host does not stop.
+    ///
+    /// # Errors
+    /// What is in the way.
+    fn ready(&self) -> Result<(), String>;
+
+    /// Whether it is ready.
+    fn is_ready(&self) -> bool {
+        self.ready().is_ok()
+    }
 
     /// Sends a message.
     ///
@@ -93,8 +107,12 @@ impl<O: Operator> Operator for &'static O {
         (**self).readings()
     }
 
-    fn is_ready(&self) -> bool {
-        (**self).is_ready()
+    fn live(&self) -> Result<(), String> {
+        (**self).live()
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        (**self).ready()
     }
 
     fn send(&self, path: &str, body: &[u8]) -> Result<(), Error> {

@@ -7,6 +7,7 @@ use crate::{
     control::{self, Server, Token},
     operator::Operator,
     runtime::{OPEN_REQUESTS, Runtime, Slot, StartError},
+    service::{Service, Teller},
 };
 use mycelia_kernel::table::{Reach, Table};
 use signal_hook::{
@@ -63,9 +64,15 @@ pub fn check(file: &Path) -> Result<Checked, Mistakes> {
 fn serve(file: &Path) -> Result<(), Failure> {
     let config = Config::read(file).map_err(|mistakes| bad_config(&mistakes))?;
     let host = Host::create(&config, file, OPEN_REQUESTS)?;
-    take_signals(host.runtime).map_err(no_signals)?;
     let runtime = host.runtime;
-    host.serve(|server| greet(file, runtime, server))?;
+    // Held until the host has ended, since it tells of that.
+    let service = Service::of_environment(runtime);
+    let teller = service.as_ref().map(Service::teller);
+    take_signals(runtime, teller.clone()).map_err(no_signals)?;
+    host.serve(|server| {
+        teller.inspect(Teller::started);
+        greet(file, runtime, server);
+    })?;
     say(&format!("\n{}", table(&runtime.status())));
     Ok(())
 }
@@ -132,7 +139,7 @@ fn open_control(listener: TcpListener, runtime: &'static Runtime) -> Result<Serv
 }
 
 /// The first SIGTERM or SIGINT stops in order, the second at once; SIGHUP reloads what has changed.
-fn take_signals(runtime: &'static Runtime) -> io::Result<()> {
+fn take_signals(runtime: &'static Runtime, teller: Option<Teller>) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     let watch = move || {
         let mut is_stopping = false;
@@ -140,12 +147,15 @@ fn take_signals(runtime: &'static Runtime) -> io::Result<()> {
             match signal {
                 SIGHUP => {
                     tracing::info!("SIGHUP: reloading every plugin whose file has changed");
-                    runtime.reload_changed();
+                    teller.iter().for_each(Teller::reload_begins);
+                    let teller = teller.clone();
+                    runtime.reload_changed(move || teller.iter().for_each(Teller::reload_ends));
                 }
                 _ if is_stopping => std::process::exit(128 + signal),
                 _ => {
                     is_stopping = true;
                     say("stopping; once more to stop at once");
+                    teller.iter().for_each(Teller::stops);
                     runtime.stop();
                 }
             }

@@ -43,6 +43,11 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// Whether a subsystem in it serves: one that is being reloaded accepts messages all along.
+    pub fn serves(self) -> bool {
+        matches!(self, Phase::Running | Phase::Reloading)
+    }
+
     /// The word, as in JSON.
     pub fn word(self) -> &'static str {
         match self {

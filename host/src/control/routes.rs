@@ -34,7 +34,7 @@ const PATIENCE_BYTES: usize = 16 * BODY_LIMIT;
 const ENDPOINTS: &str = "\
 Mycelia host: a browser shows its dashboard here
 
-GET  /livez                         whether this process answers
+GET  /livez                         whether every worker goes on (503 if not)
 GET  /readyz                        whether every required subsystem runs (503 if not)
 GET  /status                        the whole host as JSON
 GET  /metrics                       what it has counted, for Prometheus: its text form or OpenMetrics
@@ -71,7 +71,7 @@ pub(super) fn router(control: Arc<Control>) -> Router {
         .route("/", get(front))
         .route("/page.js", get(page::script))
         .route("/page.css", get(page::style))
-        .route("/livez", get("ok\n"))
+        .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/status", get(status))
         .route("/metrics", get(metrics))
@@ -106,10 +106,18 @@ fn accepts(headers: &HeaderMap) -> String {
     accept.collect::<Vec<_>>().join(",")
 }
 
-async fn readyz(State(control): State<Arc<Control>>) -> (StatusCode, &'static str) {
-    match control.operator.is_ready() {
-        true => (StatusCode::OK, "ready\n"),
-        false => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+async fn livez(State(control): State<Arc<Control>>) -> Result<(StatusCode, String), Refusal> {
+    let live = control.operate(|operator| operator.live()).await?;
+    Ok(match live {
+        Ok(()) => (StatusCode::OK, "ok\n".into()),
+        Err(stuck) => (StatusCode::SERVICE_UNAVAILABLE, format!("stuck: {stuck}\n")),
+    })
+}
+
+async fn readyz(State(control): State<Arc<Control>>) -> (StatusCode, String) {
+    match control.operator.ready() {
+        Ok(()) => (StatusCode::OK, "ready\n".into()),
+        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
     }
 }
 

@@ -88,7 +88,12 @@ impl Prober {
     fn attempt(&self, sealed: &Sealed) -> io::Result<Attempt> {
         let (mut verdict, mut said) = (tempfile::tempfile()?, tempfile::tempfile()?);
         let (input, path) = sealed.for_child()?;
-        let child = Command::new(&self.program)
+        let mut command = Command::new(&self.program);
+        // The service is the host, not whoever tries a library for it.
+        for name in ["NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"] {
+            command.env_remove(name);
+        }
+        let child = command
             .arg(trial::WORD)
             .args(path)
             .stdin(input)

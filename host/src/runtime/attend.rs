@@ -94,6 +94,7 @@ impl Runtime {
         work: impl FnOnce(&mut Desk) -> T + Send + 'static,
         late: impl FnOnce(&mut Caretaker, T) + Send + 'static,
     ) -> Result<T, String> {
+        self.lifecycle.step();
         let ticket =
             Arc::new(Ticket { state: Mutex::new(TicketState::Waiting), done: Condvar::new() });
         let (theirs, generation) = (Arc::clone(&ticket), generation.cloned());

@@ -102,6 +102,7 @@ impl Runtime {
         let counted = lane == Lane::Queue;
         let Cell { instance, left, failed, .. } = cell;
         let Some(Instance { guest, .. }) = instance else {
+            desk.report.beat();
             return self.bury(slot, batch, counted);
         };
         let rare = Rare::of(batch);
@@ -111,6 +112,7 @@ impl Runtime {
             ended += self.look(slot, looks, batch, counted);
         }
         if batch.is_empty() {
+            desk.report.beat();
             return BatchResult::Handled { decided: ended, left: 0 };
         }
         desk.sit_down(self, slot, now);

@@ -235,8 +235,7 @@ impl Runtime {
     }
 
     fn health(&self) -> Health {
-        let is_up = |phase| matches!(phase, Phase::Running | Phase::Reloading);
-        let down = self.subsystems().filter(|slot| !is_up(slot.info().phase));
+        let down = self.subsystems().filter(|slot| !slot.info().phase.serves());
         Health { ready: self.is_ready(), down: down.map(|slot| slot.name.clone()).collect() }
     }
 

@@ -12,7 +12,7 @@ use mycelia_plugin::{Error, ErrorCode, Handled, Result, abi::host::GuestThreads}
 use std::{
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
         mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
     time::{Duration, Instant},
@@ -31,7 +31,7 @@ enum Job {
     /// Somebody, who may be a plugin, wants this done to a subsystem.
     Order { id: SubsystemId, from: SubsystemId, order: Order, done: OrderDone },
     /// The operator wants everything reloaded whose file has changed.
-    ReloadChanged,
+    ReloadChanged(Then),
     /// What is logged has changed: the plugins ask anew.
     LogChanged,
     /// A call that was given up has returned.
@@ -39,6 +39,9 @@ enum Job {
     /// End the host in order.
     Stop,
 }
+
+/// Runs on the lifecycle thread once something has been done; dropped if the host stops before.
+type Then = Box<dyn FnOnce() + Send>;
 
 type Late = Box<dyn FnOnce(&mut Caretaker) + Send>;
 
@@ -70,6 +73,8 @@ pub struct Lifecycle {
     /// Counts subsystems that workers handed over.
     handed: Mutex<u64>,
     handed_over: Condvar,
+    /// Counts the steps of the lifecycle thread; odd while it is at something.
+    steps: AtomicU64,
 }
 
 impl Default for Lifecycle {
@@ -80,6 +85,7 @@ impl Default for Lifecycle {
             inbox: Mutex::new(inbox),
             handed: Mutex::new(0),
             handed_over: Condvar::new(),
+            steps: AtomicU64::new(0),
         }
     }
 }
@@ -115,9 +121,9 @@ impl Lifecycle {
         self.ask(Job::Order { id, from, order, done });
     }
 
-    /// Asks for a reload of every subsystem whose file has changed.
-    pub fn reload_changed(&self) {
-        self.ask(Job::ReloadChanged);
+    /// Asks for a reload of every subsystem whose file has changed; `then` runs when that has ended.
+    pub(super) fn reload_changed(&self, then: Then) {
+        self.ask(Job::ReloadChanged(then));
     }
 
     /// Tells that what is logged has changed.
@@ -133,6 +139,21 @@ impl Lifecycle {
     /// Asks for an orderly stop.
     pub fn stop(&self) {
         self.ask(Job::Stop);
+    }
+
+    /// The lifecycle thread goes on with what it is at.
+    pub(super) fn step(&self) {
+        self.steps.fetch_add(2, Ordering::Relaxed);
+    }
+
+    fn begin_or_end(&self) {
+        self.steps.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The step that the lifecycle thread is at, while it is at something.
+    pub(super) fn present_step(&self) -> Option<u64> {
+        let step = self.steps.load(Ordering::Relaxed);
+        (step % 2 == 1).then_some(step)
     }
 
     fn inbox(&self) -> MutexGuard<'_, Receiver<Job>> {
@@ -196,6 +217,7 @@ impl Caretaker {
     pub fn care(&mut self) {
         loop {
             let job = self.runtime.lifecycle.inbox().recv_timeout(self.until_next_look());
+            self.runtime.lifecycle.begin_or_end();
             match job {
                 Ok(Job::Stop) => return,
                 Ok(job) => self.attend_to(job),
@@ -207,6 +229,7 @@ impl Caretaker {
             self.look_at_memory();
             self.end_probations();
             self.go_on_retiring();
+            self.runtime.lifecycle.begin_or_end();
         }
     }
 
@@ -229,7 +252,10 @@ impl Caretaker {
             Job::Order { id, from, order, done } => {
                 done(self.obey(self.runtime.slot(id), from, order));
             }
-            Job::ReloadChanged => self.reload_changed(),
+            Job::ReloadChanged(then) => {
+                self.reload_changed();
+                then();
+            }
             Job::LogChanged => self.tell_log_changed(),
             Job::Late(late) => late(self),
             Job::Stop => {}

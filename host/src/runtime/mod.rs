@@ -18,6 +18,7 @@ mod operate;
 mod outcome;
 mod plan;
 mod probation;
+mod pulse;
 mod reload;
 mod restart;
 mod retire;
@@ -234,7 +235,8 @@ impl Runtime {
         *self.retained.lock().unwrap_or_else(PoisonError::into_inner) = retained;
     }
 
-    fn is_stopping(&self) -> bool {
+    /// Whether it ends.
+    pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
     }
 }

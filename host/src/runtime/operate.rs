@@ -8,7 +8,7 @@ use crate::{
     operator::{Done, Operator, OperatorReply, ReloadDone},
     readings::Readings,
     report::ReloadReport,
-    status::{Phase, RouteCounts, RouteStatus, Status},
+    status::{RouteCounts, RouteStatus, Status},
     why::Why,
 };
 use mycelia_kernel::ids::SubsystemId;
@@ -43,9 +43,16 @@ impl Waiting {
 }
 
 impl Runtime {
-    /// Begins a reload of every subsystem whose file no longer holds what it serves; what comes of it is in the log.
-    pub fn reload_changed(&self) {
-        self.lifecycle.reload_changed();
+    /// Begins a reload of every subsystem whose file no longer holds what it serves; what comes of it is in the log. `then`
+    /// runs when that has ended, unless the host stops before.
+    pub fn reload_changed(&self, then: impl FnOnce() + Send + 'static) {
+        self.lifecycle.reload_changed(Box::new(then));
+    }
+
+    /// The longest that an orderly stop takes, while plugins stop within their limits: it waits for the queues to drain, for
+    /// what is left to be buried, and for the workers.
+    pub fn longest_stop(&self) -> Duration {
+        3 * self.drain_timeout + self.subsystems().map(|slot| slot.settings.limit).sum::<Duration>()
     }
 
     /// Hands an outcome to whoever waits for it.
@@ -134,13 +141,21 @@ impl Operator for Runtime {
         }
     }
 
-    fn is_ready(&self) -> bool {
-        let up = |required: bool, phase: Phase| {
-            // One that is being reloaded accepts messages all along.
-            matches!(phase, Phase::Running | Phase::Reloading) || !required
-        };
-        !self.is_stopping()
-            && self.subsystems().all(|slot| up(slot.settings.required, slot.info().phase))
+    fn live(&self) -> Result<(), String> {
+        self.look_for_life()
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        if self.is_stopping() {
+            return Err("the host stops".into());
+        }
+        let required = self.subsystems().filter(|slot| slot.settings.required);
+        let down = required.filter_map(|slot| {
+            let phase = slot.info().phase;
+            (!phase.serves()).then(|| format!("`{}` is {}", slot.name, phase.word()))
+        });
+        let down: Vec<String> = down.collect();
+        if down.is_empty() { Ok(()) } else { Err(down.join(", ")) }
     }
 
     fn send(&self, path: &str, body: &[u8]) -> Result<()> {

@@ -5,7 +5,7 @@ use crate::{
     loader::{Detacher, Library},
     status::RetainedGeneration,
 };
-use mycelia_plugin::abi::Holds;
+use mycelia_plugin::abi::{Holds, host::ReportBuffer};
 use std::{
     mem,
     sync::{
@@ -67,11 +67,17 @@ impl Errands {
         errand
     }
 
-    /// Does what is new to this worker.
+    /// Calls the roll: every worker gives a sign when it comes by, those that park after a while.
+    pub fn call_roll(&self) {
+        let _open = self.open();
+        self.posted.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Does what is new to this worker, and gives a sign that it was here.
     #[inline]
-    pub fn run(&self, worker: u16, seen: &mut u64) {
+    pub fn run(&self, worker: u16, seen: &mut u64, report: &ReportBuffer) {
         if self.are_new(*seen) {
-            self.run_new(worker, seen);
+            self.run_new(worker, seen, report);
         }
     }
 
@@ -83,7 +89,7 @@ impl Errands {
     }
 
     #[cold]
-    fn run_new(&self, worker: u16, seen: &mut u64) {
+    fn run_new(&self, worker: u16, seen: &mut u64, report: &ReportBuffer) {
         let open = self.open();
         let new: Vec<_> = open.iter().filter(|errand| errand.number > *seen).cloned().collect();
         *seen = self.posted.load(Ordering::SeqCst);
@@ -92,6 +98,7 @@ impl Errands {
             errand.detacher.detach();
             errand.left().retain(|left| *left != worker);
         }
+        report.beat();
     }
 
     fn is_done(&self, errand: &Arc<Errand>) -> bool {

@@ -54,6 +54,8 @@ impl Sampler {
     #[cold]
     fn begin_timed(&mut self, now: u64, report: &ReportBuffer) -> u32 {
         report.set_timed(true);
+        // A turn without an end gives no other sign.
+        report.beat();
         self.next = now + PACE;
         stamp(now)
     }

@@ -4,11 +4,14 @@
 //! message after `handler_limit` is revoked: the watchdog holds the subsystem from there on, ends what was decided and the
 //! message that hangs, and leaves the rest to the next instance. Another thread takes the worker's place. The thread that
 //! hangs keeps what it is in - instance, batch, blocks, outbox - until it returns, and then ends.
+//!
+//! It also takes the pulse of the host, and whoever asks for that looks whether the watchdog itself still does.
 
 use super::{
     Desk, Runtime, Slot, Turn, Worker,
     batch::{DEAD, is_handled, untag},
     lifecycle::Caretaker,
+    pulse::{PATIENCE as SILENCE, Pulse, Sign},
     slot::{Cell, Hung},
     work::LostBatch,
 };
@@ -23,7 +26,7 @@ use std::{
     io,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::{RecvTimeoutError, channel},
     },
     thread::{self, JoinHandle},
@@ -35,14 +38,22 @@ const LOOK: (Duration, Duration) = (Duration::from_millis(1), Duration::from_mil
 /// How long a store takes to be seen where the system has no barrier for other threads: far longer than any processor
 /// holds one back.
 const SURELY_SEEN: Duration = Duration::from_millis(10);
+/// How often a watchdog that seems not to look is given a moment to do so.
+const CHANCES: u32 = 10;
 /// How often a thread that has come back looks whether the host has ended meanwhile.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// The thread that looks.
 pub struct Watchdog {
     period: Duration,
+    /// The longest limit of all.
+    longest: Duration,
     thread: Mutex<Option<JoinHandle<()>>>,
     is_over: AtomicBool,
+    /// When it looked last; 0 before it begins.
+    looked: AtomicU64,
+    /// Who does not go on any more.
+    stuck: Mutex<Option<String>>,
 }
 
 /// What is known of one worker: where it was, and for how long it has been seen there.
@@ -65,8 +76,12 @@ pub(super) struct Verdict {
 impl Watchdog {
     /// One for the limits of this config.
     pub fn new(config: &Config) -> Watchdog {
-        let shortest = config.subsystems.iter().map(|(_, settings)| settings.handler_limit).min();
+        let limits = || config.subsystems.iter().map(|(_, settings)| settings.handler_limit);
+        let shortest = limits().min();
         Watchdog {
+            longest: limits().max().unwrap_or_default(),
+            looked: AtomicU64::new(0),
+            stuck: Mutex::default(),
             period: (shortest.unwrap_or(LOOK.1) / 8).clamp(LOOK.0, LOOK.1),
             thread: Mutex::default(),
             is_over: AtomicBool::new(false),
@@ -76,6 +91,29 @@ impl Watchdog {
     /// The longest from the end of a limit until something is done about it, on a machine that is not overloaded.
     pub fn delay(&self) -> Duration {
         4 * self.period
+    }
+
+    /// Whether it looks. A process that was stopped, or starved, has had no time for that, so it is given some.
+    fn is_looking(&self, now: u64) -> bool {
+        let looked = self.looked.load(Ordering::Relaxed);
+        let is_late = looked != 0 && now.saturating_sub(looked) > SILENCE.as_nanos() as u64;
+        let has_looked = |_| {
+            thread::sleep(LOOK.1);
+            self.looked.load(Ordering::Relaxed) != looked
+        };
+        !is_late || (0..CHANCES).any(has_looked)
+    }
+
+    /// Lets it be known who is stuck, and logs it when that changes.
+    fn tell(&self, stuck: Option<String>) {
+        let mut told = self.stuck.lock().unwrap_or_else(PoisonError::into_inner);
+        if *told != stuck {
+            match &stuck {
+                Some(stuck) => tracing::error!("the host is stuck: {stuck}"),
+                None => tracing::warn!("the host goes on: nobody is stuck any more"),
+            }
+            *told = stuck;
+        }
     }
 
     /// Ends it: what hangs from here on hangs until the process ends.
@@ -107,6 +145,7 @@ impl Runtime {
 
     fn watch(&'static self, has_barrier: bool) {
         let mut workers: Vec<Option<Seen>> = vec![None; self.worker_count];
+        let mut pulse = Pulse::new(self.worker_count, self.watchdog.longest);
         let mut before = self.now();
         while !self.watchdog.is_over.load(Ordering::Relaxed) {
             thread::park_timeout(self.watchdog.period);
@@ -117,7 +156,50 @@ impl Runtime {
             for (worker, seen) in (0..).zip(&mut workers) {
                 *seen = self.look_at_worker(worker, *seen, passed, has_barrier);
             }
+            self.take_pulse(&mut pulse, passed);
+            self.watchdog.looked.store(now, Ordering::Relaxed);
         }
+    }
+
+    fn take_pulse(&'static self, pulse: &mut Pulse, passed: Duration) {
+        if pulse.is_call_due(passed) {
+            self.fill_seats();
+            self.errands.call_roll();
+        }
+        for worker in 0..self.worker_count as u16 {
+            let sign = match self.workers.report(worker) {
+                Some(report) if report.progress().is_some() => Sign::Handles,
+                Some(report) if !report.is_taken() => Sign::Beats(report.beats()),
+                _ => Sign::Gone,
+            };
+            pulse.note_worker(worker, sign, passed);
+        }
+        pulse.note_lifecycle(self.lifecycle.present_step(), passed);
+        self.watchdog.tell(pulse.stuck());
+    }
+
+    /// Tries again where the system had no thread.
+    fn fill_seats(&'static self) {
+        for worker in self.workers.take_vacant() {
+            match self.start_worker(worker) {
+                Ok(()) => tracing::warn!("there is a thread for worker {worker} again"),
+                Err(_) => self.workers.vacate(worker),
+            }
+        }
+    }
+
+    /// Whether every worker, the lifecycle thread and the watchdog go on. May wait for a second.
+    ///
+    /// Before the host serves, and while it stops, nobody looks: those take as long as plugins and `drain_timeout` let them.
+    pub(super) fn look_for_life(&self) -> Result<(), String> {
+        if self.is_stopping() {
+            return Ok(());
+        }
+        if !self.watchdog.is_looking(self.now()) {
+            return Err("the watchdog does not look any more".into());
+        }
+        let stuck = self.watchdog.stuck.lock().unwrap_or_else(PoisonError::into_inner);
+        stuck.clone().map_or(Ok(()), Err)
     }
 
     fn look_at_worker(
@@ -159,10 +241,13 @@ impl Runtime {
         None
     }
 
-    /// Another thread becomes this worker.
+    /// Another thread becomes this worker, now or when the system has one.
     pub(super) fn replace_worker(&'static self, worker: u16) {
         if let Err(error) = self.start_worker(worker) {
-            tracing::error!("no thread takes its place, so there is one worker less: {error}");
+            tracing::error!(
+                "worker {worker} has no thread until the system has one again: {error}"
+            );
+            self.workers.vacate(worker);
         }
     }
 

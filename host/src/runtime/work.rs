@@ -101,7 +101,7 @@ impl Runtime {
 
     /// Fires what is due and gives one ready subsystem its turn; whether there was one, and it is the worker's still.
     pub fn work_once(&self, worker: &mut Worker) -> bool {
-        self.errands.run(worker.number, &mut worker.seen);
+        self.errands.run(worker.number, &mut worker.seen, &worker.desk.report);
         if self.plan.next() != u64::MAX {
             self.fire_what_is_due();
         }

@@ -4,6 +4,7 @@ use mycelia_kernel::idle::Idle;
 use mycelia_plugin::abi::host::ReportBuffer;
 use std::{
     collections::HashMap,
+    mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle, Thread},
     time::{Duration, Instant},
@@ -16,6 +17,8 @@ pub struct Workers {
     seats: Box<[Mutex<Option<Seated>>]>,
     /// The threads that are workers, to be joined.
     threads: Mutex<HashMap<u16, JoinHandle<()>>>,
+    /// Those without a thread, since the system had none.
+    vacant: Mutex<Vec<u16>>,
 }
 
 /// The thread that is a worker, and where it reports on its batches.
@@ -28,7 +31,13 @@ impl Workers {
     /// `count` workers that look for work as long as `spin` before they park.
     pub fn new(count: usize, spin: Duration) -> Self {
         let seats = (0..count).map(|_| Mutex::default()).collect();
-        Workers { idle: Idle::new(), spin, seats, threads: Mutex::default() }
+        Workers {
+            idle: Idle::new(),
+            spin,
+            seats,
+            threads: Mutex::default(),
+            vacant: Mutex::default(),
+        }
     }
 
     /// The calling thread is this worker from here on.
@@ -39,6 +48,16 @@ impl Workers {
     /// This thread is the worker from here on; the one before, if it hangs, is left to itself.
     pub fn keep(&self, worker: u16, thread: JoinHandle<()>) {
         drop(self.threads().insert(worker, thread));
+    }
+
+    /// This worker has no thread.
+    pub fn vacate(&self, worker: u16) {
+        self.vacant.lock().unwrap_or_else(PoisonError::into_inner).push(worker);
+    }
+
+    /// Those that have no thread, to be given one.
+    pub fn take_vacant(&self) -> Vec<u16> {
+        mem::take(&mut *self.vacant.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Whether every worker has ended.

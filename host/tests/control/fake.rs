@@ -21,6 +21,7 @@ use tempfile::{Builder, TempDir};
 #[derive(Default)]
 pub struct Fake {
     pub is_ready: AtomicBool,
+    pub is_stuck: AtomicBool,
     pub has_stopped: AtomicBool,
     pub sent: Mutex<Vec<(String, Vec<u8>)>>,
     pub asked: Mutex<Vec<(String, Option<Duration>)>>,
@@ -51,8 +52,18 @@ impl Operator for Fake {
         }
     }
 
-    fn is_ready(&self) -> bool {
-        self.is_ready.load(Ordering::SeqCst)
+    fn live(&self) -> Result<(), String> {
+        match self.is_stuck.load(Ordering::SeqCst) {
+            true => Err("worker 1 has no thread".into()),
+            false => Ok(()),
+        }
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        match self.is_ready.load(Ordering::SeqCst) {
+            true => Ok(()),
+            false => Err("`kv` is restarting".into()),
+        }
     }
 
     fn send(&self, path: &str, body: &[u8]) -> Result<(), Error> {

@@ -19,8 +19,14 @@ fn hasty() -> Limits {
 #[test]
 fn looking_is_free_on_loopback() {
     let host = Host::start();
-    assert_eq!(get(&host, "/livez").status, 200);
-    assert_eq!(get(&host, "/readyz").status, 503);
+    let said = |target: &str| {
+        let response = get(&host, target);
+        (response.status, String::from_utf8(response.body).unwrap())
+    };
+    assert_eq!(said("/livez"), (200, "ok\n".into()));
+    host.fake.is_stuck.store(true, Ordering::SeqCst);
+    assert_eq!(said("/livez"), (503, "stuck: worker 1 has no thread\n".into()));
+    assert_eq!(said("/readyz"), (503, "not ready: `kv` is restarting\n".into()));
     host.fake.is_ready.store(true, Ordering::SeqCst);
     assert_eq!(get(&host, "/readyz").status, 200);
     let status = get(&host, "/status");

@@ -44,6 +44,9 @@ pub fn mycelia(folder: &Path, arguments: &[&str]) -> Command {
     for name in ["MYCELIA_CONTROL", "MYCELIA_TOKEN", "MYCELIA_LOG", "MYCELIA_LOG_FORMAT"] {
         command.env_remove(name);
     }
+    for name in ["NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"] {
+        command.env_remove(name);
+    }
     command.env("MYCELIA_PLUGIN_PATH", plugins()).env("XDG_RUNTIME_DIR", folder);
     command.env("NO_COLOR", "1").env("RUST_BACKTRACE", "0").env_remove("STATE_DIRECTORY");
     command.args(arguments).current_dir(folder).stdin(Stdio::null());

@@ -322,6 +322,8 @@ pub struct ReportBuffer {
     tag: AtomicU32,
     /// What is unusual of the batch: [`TAKEN`], [`TIMED`].
     unusual: AtomicU8,
+    /// Counts the signs of life that the thread gives beside its batches.
+    beats: AtomicU32,
     outcomes: *mut [Outcomes],
     /// Room for the text of a panic, which is made once rather than for each batch.
     error: *mut RawError,
@@ -397,6 +399,7 @@ impl ReportBuffer {
             length: AtomicUsize::new(0),
             tag: AtomicU32::new(0),
             unusual: AtomicU8::new(0),
+            beats: AtomicU32::new(0),
             outcomes,
             error,
             text,
@@ -492,6 +495,17 @@ impl ReportBuffer {
             true => self.unusual.fetch_or(TIMED, Ordering::Relaxed),
             false => self.unusual.fetch_and(!TIMED, Ordering::Relaxed),
         };
+    }
+
+    /// Gives a sign of life; for the thread that reports, where it is seldom.
+    pub fn beat(&self) {
+        // Nobody else writes it.
+        self.beats.store(self.beats.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// How many signs of life there were.
+    pub fn beats(&self) -> u32 {
+        self.beats.load(Ordering::Relaxed)
     }
 
     /// Takes a batch away that has made no progress since `seen`; whether it was still there. The thread that is in it
