@@ -48,6 +48,8 @@ pub struct Line {
 }
 
 const SIZE: (u32, u32) = (720, 260);
+/// Room for half of a long number under the end of the axis.
+const LAST_LABEL: u32 = 24;
 
 /// The mark of a line's colour; there are five.
 fn line_mark(index: usize) -> RGBColor {
@@ -84,6 +86,7 @@ impl Chart {
         let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
         let mut chart = ChartBuilder::on(&area)
             .margin(8)
+            .margin_right(if self.along == Along::Numbers { LAST_LABEL } else { 8 })
             .x_label_area_size(24)
             .y_label_area_size(56)
             .build_cartesian_2d(begin..end, low..high)?;
