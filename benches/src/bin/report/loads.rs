@@ -220,3 +220,50 @@ fn show(sample: &Sample) {
         eprintln!("  {:>3.0} s: {:.0} messages a second handled", sample.at_s, sample.handled);
     }
 }
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// What a load test prints, with more in it than the report takes.
+    pub fn printed() -> serde_json::Value {
+        let percentiles = json!({"p50": 0.1, "p95": 0.9, "p99": 2.0, "p99_9": 3.0, "max": 4.5});
+        json!({
+            "scenario": "sustained", "load": "1000 msg/s for 5m", "took_s": 300.0, "ended_early": false,
+            "environment": {"processor": "a <fast> one", "is_debug_build": false, "began_unix_s": 5, "cores": 2},
+            "messages": {"offered": 300_000, "handled": 299_999, "errors": {"dropped": 1}},
+            "latency_ms": percentiles, "late_ms": null, "cpu": 12.5, "generator_cpu": 2.5,
+            "verdicts": [{"figure": "memory growth", "verdict": "acceptable", "found": "7 MB/h",
+                "target": "5 MB/h", "acceptable": "20 MB/h", "why": ""}],
+            "samples": [{"at_s": 1.0, "handled": 1000.0, "memory": 5_000_000}],
+            "distribution_ms": [{"share": 0.5, "ms": 0.1}, {"share": 1.0, "ms": 4.5}],
+        })
+    }
+
+    #[test]
+    fn what_a_load_test_printed_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("load.json");
+        fs::write(&file, printed().to_string()).unwrap();
+        let load = read(&file).unwrap();
+        assert_eq!((load.messages.handled, load.latency_ms.unwrap().max), (299_999, 4.5));
+        assert_eq!(load.command, "mycelia load-test FILE --scenario sustained --json");
+        fs::write(&file, "{\"scenario\": 5}").unwrap();
+        for (file, cause) in
+            [(file, "is no load test"), (folder.path().join("none"), "cannot read")]
+        {
+            let error = read(&file).unwrap_err();
+            assert!(
+                error.contains(cause) && error.ends_with("`mycelia load-test FILE --json`"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_own_load_test_is_a_scenario() {
+        OWN.iter()
+            .for_each(|own| assert!(Scenario::parse(own.name, own.text).is_ok(), "{}", own.name));
+    }
+}

@@ -291,6 +291,24 @@ mod tests {
     }
 
     #[test]
+    fn load_tests_give_what_criterion_cannot() {
+        let load: Load = serde_json::from_value(crate::loads::tests::printed()).unwrap();
+        let found =
+            Found { figures: Vec::new(), instructions: None, loads: vec![load], memory: None };
+        let sheet = found.sheet(&Place::new(Path::new("/")), &["x is damaged".into()]);
+        let (text, page) = (text(&sheet), page(&sheet));
+        let words = |start: &str| -> Vec<&str> {
+            let line = text.lines().find(|line| line.trim_start().starts_with(start)).unwrap();
+            line.split_whitespace().collect()
+        };
+        assert_eq!(words("memory growth")[2..5], ["acceptable", "7", "MB/h"]);
+        let single = words("sustained: from due until answered");
+        assert_eq!(single[5..], ["0.100", "0.900", "2.000", "3.000", "4.500"]);
+        assert_eq!(words("warning: x")[1..], ["x", "is", "damaged"]);
+        assert!(page.contains("a &lt;fast&gt; one") && page.contains("x is damaged"), "{page}");
+    }
+
+    #[test]
     fn the_page_needs_nothing_else() {
         let sheet = sheet(|folder| {
             for value in ["10", "100", "1000"] {
