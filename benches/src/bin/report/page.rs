@@ -30,7 +30,8 @@ fn sectioned(index: usize, section: &Section) -> String {
     for note in &section.notes {
         let _ = writeln!(html, "<p class=\"part\">{}</p>", code(note));
     }
-    html + &section.parts.iter().map(part).collect::<String>()
+    let parts: String = section.parts.iter().map(part).collect();
+    format!("{html}<div class=\"parts\">\n{parts}</div>\n")
 }
 
 fn part(part: &Part) -> String {

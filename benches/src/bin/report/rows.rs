@@ -16,8 +16,8 @@ pub fn figure_row(figure: &Figure, asked: Asked) -> Vec<String> {
         nanos(figure.median),
         interval(low, high),
         nanos(figure.percentile(P95)),
-        figure.samples.len().to_string(),
         grouped((1e9 / figure.median) as u64),
+        figure.samples.len().to_string(),
     ]);
     row
 }

@@ -148,7 +148,7 @@ impl Found {
         let figures = self.of(group.name);
         let mut head = vec![Head::text("")];
         head.extend((group.asked != Asked::Nothing).then_some(Head::word("plan")));
-        let numbers = ["median", "95% between", "p95", "samples", "a second"];
+        let numbers = ["median", "95% between", "p95", "a second", "samples"];
         head.extend(numbers.map(Head::number));
         Part::Table(Table {
             title: format!("{}: {}", group.name, group.says),
