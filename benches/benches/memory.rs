@@ -1,11 +1,14 @@
 //! Allocations and bytes a message, in the host and in both plugins, once everything is warm; and resident memory over ten
 //! million messages.
 //!
-//! criterion measures time alone, so this prints a table of its own. It fails when a message, or a request and its reply,
+//! criterion measures time alone, so this prints a table of its own, and keeps it for the report. It fails when a message, or a request and its reply,
 //! allocates, or when memory grows with the messages.
 
 use mycelia::runtime::rss;
-use mycelia_benches::{Bench, handled, is_test};
+use mycelia_benches::{
+    Bench, handled, is_test,
+    memory::{self, Memory},
+};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use std::{alloc::System, process::ExitCode};
 
@@ -48,16 +51,20 @@ const JOURNEYS: &[(&str, &str, &str)] = &[
 
 fn main() -> ExitCode {
     let bench = Bench::new(CONFIG);
-    let mut failed = false;
+    let mut costs = Vec::new();
     println!("{:<36} {:>12} {:>12}", "once warm, a message", "allocations", "bytes");
     for (name, start, end) in JOURNEYS {
         let cost = cost(&bench, start, end);
         println!("{name:<36} {:>12.3} {:>12.1}", cost.allocations, cost.bytes);
-        failed |= cost.allocations != 0.0;
+        let Cost { allocations, bytes } = cost;
+        costs.push(memory::Cost { name: (*name).into(), allocations, bytes });
     }
     println!("\n{:<36} {:>12} {:>12}", "resident memory", "MiB", "grown, KiB");
-    failed |= grows(&bench);
-    if failed {
+    let found = grown(&bench, costs);
+    if !is_test() {
+        found.keep().unwrap_or_else(|error| eprintln!("not kept for the report: {error}"));
+    }
+    if found.grown > NO_GROWTH || found.costs.iter().any(|cost| cost.allocations != 0.0) {
         eprintln!("failed: a message allocates, or memory grows with them");
         return ExitCode::FAILURE;
     }
@@ -120,20 +127,20 @@ fn allocated(bench: &Bench) -> Cost {
 /// Less than this is the system's own bookkeeping.
 const NO_GROWTH: u64 = 1 << 20;
 
-/// Whether memory grows over ten million messages to a kept recipient.
-fn grows(bench: &Bench) -> bool {
+/// With what memory grows by over ten million messages to a kept recipient.
+fn grown(bench: &Bench, costs: Vec<memory::Cost>) -> Memory {
     let all = if is_test() { 100_000 } else { 10_000_000 };
     burst(bench, "pump://kept/1000", all / 100_000, 1_000);
     let (begin, before) = (rss(), handled(bench.runtime()));
-    let mut grown = 0;
+    let (mut grown, mut messages) = (0, 0);
     for share in 1..=10 {
         burst(bench, "pump://kept/1000", all / 10_000, 1_000);
         grown = rss().saturating_sub(begin);
         if matches!(share, 1 | 10) {
-            let messages = handled(bench.runtime()) - before;
+            messages = handled(bench.runtime()) - before;
             let mib = (begin + grown) as f64 / f64::from(1 << 20);
             println!("after {messages:<30} {mib:>12.1} {:>12}", grown / 1_024);
         }
     }
-    grown > NO_GROWTH
+    Memory { costs, messages, resident: begin + grown, grown }
 }

@@ -1,7 +1,8 @@
 //! What the measurements share: a host without worker threads, driven by hand on one thread, and its journeys; one with
-//! them; and the reload storm.
+//! them; the reload storm; and what the bench `memory` keeps.
 
 pub mod journey;
+pub mod memory;
 pub mod serving;
 pub mod storm;
 

@@ -1,9 +1,9 @@
-//! Lines over time, or over the share of the messages, as SVG that a page can colour.
+//! Lines over time, over the share of the messages, or over a number, as SVG that a page can colour.
 //!
 //! Every colour is a mark that stands for a part, and the page's style sheet says what it looks like: so one drawing
 //! serves light and dark.
 
-use super::verdict::show;
+use super::{html::escape, verdict::show};
 use plotters::{
     backend::SVGBackend,
     chart::ChartBuilder,
@@ -17,26 +17,39 @@ use std::io;
 /// What is drawn.
 pub struct Chart {
     /// What the values are; for whoever cannot see it.
-    pub name: &'static str,
-    /// The lines.
+    pub name: String,
+    /// The lines; there are colours for five.
     pub lines: Vec<Line>,
     /// Where on the time axis something happened.
     pub events: Vec<f64>,
     /// Whether values differ by orders of magnitude.
     pub is_log: bool,
-    /// Whether the other axis is the share of the messages, in place of seconds.
-    pub is_share: bool,
+    /// What the other axis is.
+    pub along: Along,
+}
+
+/// What lies along a chart.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Along {
+    /// Time, from 0 on.
+    Seconds,
+    /// The share of the messages, with as much room for each nine.
+    Share,
+    /// Numbers that differ by orders of magnitude.
+    Numbers,
 }
 
 /// One line of a chart.
 pub struct Line {
     /// What it shows.
-    pub name: &'static str,
-    /// By time or share.
+    pub name: String,
+    /// By what lies along the chart.
     pub points: Vec<(f64, f64)>,
 }
 
 const SIZE: (u32, u32) = (720, 260);
+/// Room for half of a long number under the end of the axis.
+const LAST_LABEL: u32 = 24;
 
 /// The mark of a line's colour; there are five.
 fn line_mark(index: usize) -> RGBColor {
@@ -54,27 +67,29 @@ impl Chart {
             self.lines.iter().map(|line| self.placed(&line.points)).collect();
         let all = || lines.iter().flatten();
         let end = all().map(|(x, _)| *x).reduce(f64::max)?;
+        let begin = self.begin(all().map(|(x, _)| *x));
         let (low, high) = self.range(all().map(|(_, y)| *y));
         let mut svg = String::new();
-        self.draw(&lines, end.max(1e-3), (low, high), &mut svg)
+        self.draw(&lines, (begin, end.max(begin + 1e-3)), (low, high), &mut svg)
             .unwrap_or_else(|error| unreachable!("a text takes what is drawn: {error}"));
-        let label = format!("<svg role=\"img\" aria-label=\"{}\" ", self.name);
+        let label = format!("<svg role=\"img\" aria-label=\"{}\" ", escape(&self.name));
         Some(svg.replacen("<svg ", &label, 1))
     }
 
     fn draw(
         &self,
         lines: &[Vec<(f64, f64)>],
-        end: f64,
+        (begin, end): (f64, f64),
         (low, high): (f64, f64),
         svg: &mut String,
     ) -> Result<(), DrawingAreaErrorKind<io::Error>> {
         let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
         let mut chart = ChartBuilder::on(&area)
             .margin(8)
+            .margin_right(if self.along == Along::Numbers { LAST_LABEL } else { 8 })
             .x_label_area_size(24)
             .y_label_area_size(56)
-            .build_cartesian_2d(0.0..end, low..high)?;
+            .build_cartesian_2d(begin..end, low..high)?;
         let ticks = |low: f64, high: f64, is_decades: bool| {
             if is_decades { (high - low).round() as usize + 1 } else { 6 }
         };
@@ -85,9 +100,9 @@ impl Chart {
             .bold_line_style(GRID)
             .max_light_lines(0)
             .label_style(("sans-serif", 12).into_font().color(&TEXT))
-            .x_labels(ticks(0.0, end.floor(), self.is_share))
+            .x_labels(ticks(begin, end.floor(), self.along != Along::Seconds))
             .y_labels(ticks(low, high, self.is_log))
-            .x_label_formatter(&|x| self.along(*x))
+            .x_label_formatter(&|x| self.label(*x))
             .y_label_formatter(&|y| show(if self.is_log { 10_f64.powf(*y) } else { *y }))
             .draw()?;
         for at in &self.events {
@@ -102,7 +117,11 @@ impl Chart {
 
     /// Points as they lie on the axes.
     fn placed(&self, points: &[(f64, f64)]) -> Vec<(f64, f64)> {
-        let along = |share: f64| if self.is_share { -(1.0 - share).log10() } else { share };
+        let along = |x: f64| match self.along {
+            Along::Seconds => x,
+            Along::Share => -(1.0 - x).log10(),
+            Along::Numbers => x.log10(),
+        };
         let placed = points
             .iter()
             .map(|(x, y)| (along(*x), if self.is_log { y.max(1e-3).log10() } else { *y }));
@@ -120,11 +139,20 @@ impl Chart {
         }
     }
 
-    fn along(&self, x: f64) -> String {
-        if !self.is_share {
-            return format!("{} s", show(x));
+    /// Where the axis begins: at 0, or at a whole order of magnitude.
+    fn begin(&self, along: impl Iterator<Item = f64>) -> f64 {
+        match self.along {
+            Along::Seconds | Along::Share => 0.0,
+            Along::Numbers => along.fold(f64::MAX, f64::min).floor(),
         }
-        format!("{}%", show_share(100.0 * (1.0 - 10_f64.powf(-x))))
+    }
+
+    fn label(&self, x: f64) -> String {
+        match self.along {
+            Along::Seconds => format!("{} s", show(x)),
+            Along::Share => format!("{}%", show_share(100.0 * (1.0 - 10_f64.powf(-x)))),
+            Along::Numbers => show(10_f64.powf(x)),
+        }
     }
 }
 
@@ -144,8 +172,9 @@ mod tests {
     use super::*;
 
     fn chart(points: Vec<(f64, f64)>) -> Chart {
-        let lines = vec![Line { name: "a", points }];
-        Chart { name: "values", lines, events: vec![1.0], is_log: false, is_share: false }
+        let lines = vec![Line { name: "a".into(), points }];
+        let (name, along) = ("values".into(), Along::Seconds);
+        Chart { name, lines, events: vec![1.0], is_log: false, along }
     }
 
     #[test]
@@ -161,10 +190,19 @@ mod tests {
 
     #[test]
     fn shares_have_their_nines() {
-        let shares = Chart { is_share: true, is_log: true, ..chart(Vec::new()) };
-        assert_eq!([0.0, 1.0, 2.0, 4.0].map(|x| shares.along(x)), ["0%", "90%", "99%", "99.99%"]);
+        let shares = Chart { along: Along::Share, is_log: true, ..chart(Vec::new()) };
+        assert_eq!([0.0, 1.0, 2.0, 4.0].map(|x| shares.label(x)), ["0%", "90%", "99%", "99.99%"]);
         let placed = shares.placed(&[(0.9, 10.0), (1.0, 20.0)]);
         assert_eq!(placed.len(), 1, "{placed:?}");
         assert_eq!(shares.range([-0.5, 1.2].into_iter()), (-1.0, 2.0));
+    }
+
+    #[test]
+    fn numbers_have_their_orders_of_magnitude() {
+        let sizes = Chart { along: Along::Numbers, ..chart(vec![(50.0, 1.0), (1e5, 2.0)]) };
+        assert_eq!(sizes.begin([1.7, 5.0].into_iter()), 1.0);
+        assert_eq!([1.0, 5.0].map(|x| sizes.label(x)), ["10", "100000"]);
+        let svg = sizes.to_svg().unwrap();
+        assert!(svg.contains("100000"), "{svg}");
     }
 }

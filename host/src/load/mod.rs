@@ -7,6 +7,7 @@ mod chart;
 mod conductor;
 mod environment;
 mod generator;
+pub mod html;
 mod outcome;
 mod recorder;
 mod report;
@@ -17,6 +18,7 @@ mod search;
 mod slope;
 mod verdict;
 
+pub use chart::{Along, Chart, Line};
 pub use conductor::{Trial, Watch};
 pub use environment::Environment;
 pub use outcome::Outcome;
@@ -25,7 +27,7 @@ pub use report::page;
 pub use sample::{Event, Percentiles, Sample};
 pub use scenario::{BUILT_IN, Fixed, Overrides, Rate, Scenario, Size};
 pub use slope::Slope;
-pub use verdict::{Limit, Limits, Verdict, Word};
+pub use verdict::{Limit, Limits, Verdict, Word, against_plan, show};
 
 use crate::{
     cli::Failure,

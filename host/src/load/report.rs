@@ -2,48 +2,37 @@
 
 use super::{
     Outcome, Percentiles, Sample,
-    chart::{Chart, Line, class},
+    chart::{Along, Chart, Line},
+    html::{drawn, escape, frame, pairs, row, section, table},
     verdict::show,
 };
-use std::fmt::Write;
-
-const STYLE: &str = include_str!("report.css");
 
 /// The page.
 pub fn page(outcome: &Outcome) -> String {
-    let name = escape(&outcome.scenario);
-    let mut page = format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>Load test: {name}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n\
-         <h1>Load test: {name}</h1>\n<p>{}{}</p>\n<main>\n",
-        escape(&outcome.load),
-        if outcome.ended_early { "; ended early" } else { "" }
-    );
-    for part in [verdicts(outcome), latencies(outcome), messages(outcome)] {
-        page += &part;
-    }
-    charts(outcome).iter().for_each(|(title, chart)| page += &drawn(title, chart));
+    let early = if outcome.ended_early { "; ended early" } else { "" };
+    let mut main = verdicts(outcome) + &latencies(outcome) + &messages(outcome);
+    charts(outcome).iter().for_each(|(title, chart)| main += &drawn(title, chart));
     for part in [trials(outcome), events(outcome), ledgers(outcome), environment(outcome)] {
-        page += &part;
+        main += &part;
     }
-    page + "</main>\n</body>\n</html>\n"
+    let title = format!("Load test: {}", outcome.scenario);
+    frame(&title, "", &format!("{}{early}", escape(&outcome.load)), &main)
 }
 
 fn charts(outcome: &Outcome) -> Vec<(&'static str, Chart)> {
     let over_time = |title, is_log, lines: Vec<Line>| {
         let events = outcome.events.iter().map(|event| event.at_s).collect();
-        (title, Chart { name: title, lines, events, is_log, is_share: false })
+        (title, Chart { name: String::from(title), lines, events, is_log, along: Along::Seconds })
     };
-    let line = |name, value: fn(&Sample) -> Option<f64>| Line {
-        name,
+    let line = |name: &str, value: fn(&Sample) -> Option<f64>| Line {
+        name: name.into(),
         points: outcome
             .samples
             .iter()
             .filter_map(|sample| Some((sample.at_s, value(sample)?)))
             .collect(),
     };
-    let shares = Line { name: "latency", points: outcome.distribution.clone() };
+    let shares = Line { name: "latency".into(), points: outcome.distribution.clone() };
     vec![
         over_time(
             "Throughput, messages a second",
@@ -68,11 +57,11 @@ fn charts(outcome: &Outcome) -> Vec<(&'static str, Chart)> {
         (
             "Latency that a share of the messages did not exceed, ms",
             Chart {
-                name: "Latency by share of the messages, ms",
+                name: "Latency by share of the messages, ms".into(),
                 lines: vec![shares],
                 events: Vec::new(),
                 is_log: true,
-                is_share: true,
+                along: Along::Share,
             },
         ),
         over_time(
@@ -96,18 +85,6 @@ fn charts(outcome: &Outcome) -> Vec<(&'static str, Chart)> {
     ]
 }
 
-fn drawn(title: &str, chart: &Chart) -> String {
-    let body = chart.to_svg().unwrap_or_else(|| "<p>Nothing was measured.</p>".into());
-    let mut legend = String::new();
-    for (index, line) in chart.lines.iter().enumerate().filter(|_| chart.lines.len() > 1) {
-        let _ = write!(legend, "<span><i class=\"{}\"></i>{}</span>", class(index), line.name);
-    }
-    if !chart.events.is_empty() {
-        legend += "<span><i class=\"event\"></i>events</span>";
-    }
-    section("", title, &format!("<p class=\"legend\">{legend}</p>\n{body}"))
-}
-
 fn verdicts(outcome: &Outcome) -> String {
     let rows = outcome.verdicts.iter().map(|verdict| {
         let word = verdict.verdict.text();
@@ -127,14 +104,14 @@ fn verdicts(outcome: &Outcome) -> String {
 }
 
 fn latencies(outcome: &Outcome) -> String {
-    let row = |name: &str, percentiles: Option<Percentiles>| {
+    let percentiles = |name: &str, percentiles: Option<Percentiles>| {
         let Percentiles { p50, p95, p99, p99_9, max } = percentiles?;
         let cells = [p50, p95, p99, p99_9, max].map(|ms| format!("{ms:.3}"));
-        Some(cells_of(name, &cells))
+        Some(row(name, &cells))
     };
     let rows = [
-        row("from intended send until handled", outcome.latency_ms),
-        row("of it the generator's own delay", outcome.late_ms),
+        percentiles("from intended send until handled", outcome.latency_ms),
+        percentiles("of it the generator's own delay", outcome.late_ms),
     ];
     let rows: String = rows.into_iter().flatten().collect();
     let head = "<th></th><th>p50</th><th>p95</th><th>p99</th><th>p99.9</th><th>max</th>";
@@ -199,7 +176,7 @@ fn ledgers(outcome: &Outcome) -> String {
             ledger.rejected,
             ledger.denied,
         ];
-        cells_of(name, &cells.map(|count| count.to_string()))
+        row(name, &cells.map(|count| count.to_string()))
     });
     let rows: String = rows.collect();
     let head = "<th>Subsystem</th><th>Accepted</th><th>Handled</th><th>Failed</th><th>Dropped</th><th>Expired</th><th>Dead</th><th>Rejected</th><th>Denied</th>";
@@ -219,43 +196,9 @@ fn environment(outcome: &Outcome) -> String {
         ("system's kernel", environment.kernel.clone()),
         ("load average before", show(environment.load_average)),
     ]
-    .map(|(name, value)| (name.to_owned(), escape(&value)));
+    .map(|(name, value)| (name.to_owned(), value));
     // The reader's browser knows the zone and the form of times.
     let script = "<script>const t=document.querySelector('time');t.textContent=new Date(1000*t.dataset.s).toLocaleString()</script>";
     let time = format!("<p><time data-s=\"{began}\">{began} s after 1970</time></p>{script}");
     section("", "Environment", &(time + &pairs(&rows)))
-}
-
-fn section(class: &str, title: &str, body: &str) -> String {
-    format!("<section class=\"{class}\">\n<h2>{title}</h2>\n{body}\n</section>\n")
-}
-
-fn table(head: &str, rows: &str) -> String {
-    format!("<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table>")
-}
-
-/// Names and texts that are HTML already.
-fn pairs(rows: &[(String, String)]) -> String {
-    let rows =
-        rows.iter().map(|(name, value)| format!("<tr><td>{name}</td><td>{value}</td></tr>\n"));
-    format!("<table>\n<tbody>\n{}</tbody>\n</table>", rows.collect::<String>())
-}
-
-fn cells_of(name: &str, cells: &[String]) -> String {
-    let cells: String = cells.iter().map(|cell| format!("<td>{cell}</td>")).collect();
-    format!("<tr><td>{}</td>{cells}</tr>\n", escape(name))
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn texts_are_not_html() {
-        assert_eq!(escape("<b a=\"&\">"), "&lt;b a=&quot;&amp;&quot;&gt;");
-    }
 }

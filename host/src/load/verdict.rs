@@ -198,6 +198,14 @@ pub fn judge(evidence: &Evidence, limits: &Limits) -> Vec<Verdict> {
     measured.chain([counted(evidence), drained(evidence)]).collect()
 }
 
+/// What this figure of the plan is worth where something else than a load test has found it, between these two values.
+/// None of another name than those of [`Verdict::figure`].
+pub fn against_plan(figure: &str, between: (f64, f64)) -> Option<Verdict> {
+    let measure = MEASURES.iter().find(|measure| measure.figure == figure)?;
+    let (target, acceptable) = measure.plan;
+    Some(measure.judge(Ok(between), target, acceptable))
+}
+
 /// What a figure that lies between two values is worth.
 pub fn compare(
     (low, high): (f64, f64),
@@ -372,6 +380,16 @@ mod tests {
         let found = verdicts.iter().find(|verdict| verdict.figure == figure).unwrap();
         assert_eq!(found.verdict, expect, "{found:?}");
         assert!(expect != Word::Undecided || !found.why.is_empty(), "{found:?}");
+    }
+
+    #[test]
+    fn what_others_found_is_held_against_the_plan() {
+        let word = |figure, value| Some(against_plan(figure, (value, value))?.verdict);
+        assert_eq!(word("queue operations", 50_000.0), Some(Word::Met));
+        assert_eq!(word("queue operations", 20_000.0), Some(Word::Acceptable));
+        assert_eq!(word("queue operations", 19_999.0), Some(Word::Missed));
+        assert_eq!(word("latency p95", 5.1), Some(Word::Missed));
+        assert_eq!(word("sweetness", 1.0), None);
     }
 
     #[test]
