@@ -30,7 +30,7 @@ fn dear(counts: &Counts) -> Vec<String> {
 
 fn baseline() -> Baseline {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("baseline.ron");
-    Baseline::read(&path).unwrap().expect("it is committed")
+    Baseline::read(&path).expect("it is a baseline").expect("it is committed")
 }
 
 #[test]

@@ -60,11 +60,14 @@ const GRID: RGBColor = RGBColor(2, 2, 1);
 const TEXT: RGBColor = RGBColor(2, 2, 2);
 const EVENT: RGBColor = RGBColor(2, 2, 3);
 
+/// Points of a line over time that can still be told apart.
+const POINTS: usize = 360;
+
 impl Chart {
     /// The drawing; none without points.
     pub fn to_svg(&self) -> Option<String> {
         let lines: Vec<Vec<(f64, f64)>> =
-            self.lines.iter().map(|line| self.placed(&line.points)).collect();
+            self.lines.iter().map(|line| self.thinned(self.placed(&line.points))).collect();
         let all = || lines.iter().flatten();
         let end = all().map(|(x, _)| *x).reduce(f64::max)?;
         let begin = self.begin(all().map(|(x, _)| *x));
@@ -129,6 +132,20 @@ impl Chart {
         placed.filter(|(x, _)| x.is_finite()).collect()
     }
 
+    /// At most [`POINTS`] of a line over time, one for each stretch of it: the slowest, or what is farthest from the others.
+    fn thinned(&self, points: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
+        if self.along != Along::Seconds || points.len() <= POINTS {
+            return points;
+        }
+        let stretches = points.chunks(points.len().div_ceil(POINTS));
+        let kept = stretches.filter_map(|stretch| {
+            let mean = stretch.iter().map(|(_, y)| y).sum::<f64>() / stretch.len() as f64;
+            let told = |y: f64| if self.is_log { y } else { (y - mean).abs() };
+            stretch.iter().max_by(|a, b| told(a.1).total_cmp(&told(b.1))).copied()
+        });
+        kept.collect()
+    }
+
     /// From what to what the values go: from 0, or in whole orders of magnitude.
     fn range(&self, values: impl Iterator<Item = f64>) -> (f64, f64) {
         let (low, high) = values
@@ -186,6 +203,21 @@ mod tests {
         }
         assert_eq!(chart(Vec::new()).to_svg(), None);
         assert!(chart(vec![(0.0, 0.0)]).to_svg().is_some());
+    }
+
+    #[test]
+    fn of_many_points_the_slowest_and_the_farthest_are_kept() {
+        let points = |far: f64| -> Vec<(f64, f64)> {
+            let value = |at: usize| if at == 1000 { far } else { 5.0 + (at % 2) as f64 };
+            (0..1800).map(|at| (at as f64, value(at))).collect()
+        };
+        let linear = chart(Vec::new());
+        let kept = linear.thinned(points(0.0));
+        assert_eq!(kept.len(), POINTS);
+        assert!(kept.contains(&(1000.0, 0.0)), "a dip is lost");
+        let slow = Chart { is_log: true, ..chart(Vec::new()) }.thinned(points(0.0));
+        assert!(slow.iter().all(|(_, y)| *y == 6.0));
+        assert_eq!(linear.thinned(points(0.0)[..POINTS].to_vec()).len(), POINTS);
     }
 
     #[test]

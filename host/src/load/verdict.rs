@@ -348,7 +348,10 @@ pub fn show(value: f64) -> String {
         1.0.. => format!("{value:.2}"),
         _ => format!("{value:.3}"),
     };
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    match text.trim_end_matches('0').trim_end_matches('.') {
+        "-0" | "-" => "0".into(),
+        text => text.to_owned(),
+    }
 }
 
 #[cfg(test)]
