@@ -3,7 +3,8 @@
 use super::exit::Failure;
 use super::output::{self, visible};
 use super::reach::Reach;
-use crate::control::ClientError;
+use crate::control::{Client, ClientError};
+use crate::operator::OperatorReply;
 use crate::status::Ordered;
 use clap::Args;
 use std::time::Duration;
@@ -31,11 +32,14 @@ impl Restart {
     }
 }
 
+/// Has the kernel do something to a subsystem; the reply is what it is by then, [`Ordered`] as JSON.
+pub(super) fn ask(client: &Client, name: &str, what: &str) -> Result<OperatorReply, ClientError> {
+    client.ask(&format!("kernel://subsystem/{name}/{what}"), b"", Some(WITHIN))
+}
+
 /// Has the kernel do something to a subsystem, and says what it is by then.
 pub(super) fn order(reach: &Reach, name: &str, what: &str, json: bool) -> Result<(), Failure> {
-    let path = format!("kernel://subsystem/{name}/{what}");
-    let outcome = reach.client()?.ask(&path, b"", Some(WITHIN));
-    let reply = outcome.map_err(|error| match error {
+    let reply = ask(&reach.client()?, name, what).map_err(|error| match error {
         ClientError::Refused(error) if json => Failure::told(&error),
         error => error.into(),
     })?;

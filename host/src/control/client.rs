@@ -126,10 +126,28 @@ impl Client {
         &self,
     ) -> Result<impl Iterator<Item = Result<Figures, ClientError>> + Send + use<>, ClientError>
     {
+        let looks = self.looks()?.filter_map(|look| match look {
+            Ok((true, _)) => None,
+            Ok((false, figures)) => Some(Ok(figures)),
+            Err(error) => Some(Err(error)),
+        });
+        Ok(looks)
+    }
+
+    /// The same after those that the host keeps from before; each with whether it is one of these.
+    ///
+    /// # Errors
+    /// Those of [`Client::figures`].
+    pub fn looks(
+        &self,
+    ) -> Result<
+        impl Iterator<Item = Result<(bool, Figures), ClientError>> + Send + use<>,
+        ClientError,
+    > {
         let request = self.authorized(self.agent.get(self.url("/figures")));
         let request = request.config().timeout_recv_response(Some(SOON)).build();
         let body = self.accepted(request.call(), SOON)?.into_body().into_reader();
-        let mut is_look = false;
+        let mut is_past = false;
         let address = self.address.clone();
         let looks = BufReader::new(body).lines().filter_map(move |line| {
             let broken = |error: &dyn fmt::Display| {
@@ -141,10 +159,10 @@ impl Client {
             };
             if let Some(event) = line.strip_prefix("event: ") {
                 // Those that are `past` came before anybody asked.
-                is_look = event == "figures";
+                is_past = event == "past";
             }
-            let data = line.strip_prefix("data: ").filter(|_| is_look)?;
-            Some(serde_json::from_str(data).map_err(|error| broken(&error)))
+            let figures = serde_json::from_str(line.strip_prefix("data: ")?);
+            Some(figures.map(|figures| (is_past, figures)).map_err(|error| broken(&error)))
         });
         Ok(looks)
     }
