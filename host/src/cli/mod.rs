@@ -17,6 +17,8 @@ mod reload;
 mod restart;
 mod status;
 mod stop;
+#[cfg(feature = "top")]
+mod top;
 mod validate;
 mod why;
 
@@ -103,6 +105,9 @@ enum Command {
     Validate(validate::Validate),
     /// Show what runs, how full its queues are, and where its messages went.
     Status(status::Show),
+    /// Watch a running host on the terminal, and act on it.
+    #[cfg(feature = "top")]
+    Top(top::Top),
     /// Send a message to a subsystem.
     Send(message::Send),
     /// Send a request to a subsystem, and print the reply.
@@ -148,6 +153,8 @@ impl Command {
             Command::Inspect(inspect) => inspect.execute(seams.inspect),
             Command::Validate(validate) => validate.execute(),
             Command::Status(show) => show.execute(),
+            #[cfg(feature = "top")]
+            Command::Top(top) => top.execute(),
             Command::Send(send) => send.execute(),
             Command::Ask(ask) => ask.execute(),
             Command::Why(explain) => explain.execute(),
@@ -199,6 +206,8 @@ mod tests {
             "inspect libkv.so --json",
             "validate libkv.so --config kv.ron --json",
             "status --control localhost:7070 --token file",
+            #[cfg(feature = "top")]
+            "top --control localhost:7070 --token file",
             "send kv://put/x -1",
             "send kv://put/x -",
             "send kv://put/x @file --json",

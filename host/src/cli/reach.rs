@@ -10,7 +10,7 @@ use std::path::PathBuf;
 const TOKEN: &str = "MYCELIA_TOKEN";
 
 /// The options of every command that talks to a running host.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(super) struct Reach {
     /// Address of the host.
     #[arg(long, value_name = "ADDRESS", env = "MYCELIA_CONTROL", hide_env_values = true)]
@@ -26,6 +26,22 @@ impl Reach {
     /// A client of that host.
     pub fn client(&self) -> Result<Client, Failure> {
         Ok(Client::new(self.control.clone(), self.secret()?))
+    }
+
+    /// What a command that goes on says where the token is missing or wrong: where it was looked for, and what to give.
+    #[cfg(feature = "top")]
+    pub fn without_token(&self, text: &str) -> String {
+        let files = Folders::of_user().files(self.control.port()).into_iter();
+        let places: Vec<String> = match (&self.token, env::var_os(TOKEN)) {
+            (Some(file), _) => vec![file.display().to_string()],
+            (None, Some(_)) => vec![TOKEN.into()],
+            (None, None) if self.control.is_loopback() => {
+                files.map(|file| file.display().to_string()).collect()
+            }
+            (None, None) => Vec::new(),
+        };
+        let places = if places.is_empty() { "nowhere".into() } else { places.join(" and ") };
+        format!("{text}; the token was looked for in {places}: give --token FILE, or {TOKEN}")
     }
 
     /// What was given, or else what lies in this user's folder for a host of this machine.

@@ -95,6 +95,8 @@ fn help_fits_a_terminal() {
         "restart",
         "load-test",
         "man",
+        #[cfg(feature = "top")]
+        "top",
     ] {
         let ended = run(&format!("{command} --help"));
         assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""), "{command}");
@@ -116,6 +118,16 @@ fn no_host_is_exit_69() {
         let text = format!("no host answers at {address}; start one with `mycelia run FILE`");
         assert!(ended.err.contains(&text), "{ended:?}");
     }
+}
+
+/// It needs no host to say so.
+#[test]
+#[cfg(feature = "top")]
+fn top_is_for_terminals() {
+    let ended = run("top --control 127.0.0.1:1");
+    assert_eq!((ended.code, ended.out.as_str()), (Some(2), ""), "{ended:?}");
+    assert!(ended.err.contains("`mycelia status --json`"), "{ended:?}");
+    assert!(!ended.err.contains('\u{1b}'), "{ended:?}");
 }
 
 #[test]
