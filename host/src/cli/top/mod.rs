@@ -23,7 +23,7 @@ use screen::Screen;
 use state::{Action, Event, State};
 use std::{
     io::{self, IsTerminal},
-    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    sync::mpsc::{Receiver, channel},
     time::Duration,
 };
 use view::Theme;
@@ -75,10 +75,7 @@ fn watch(
     let theme = Theme { is_colored };
     loop {
         screen.draw(|frame| view::draw(frame, &state, theme, now_ms()))?;
-        let first = match inbox.recv_timeout(PACE) {
-            Ok(event) => Some(event),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        };
+        let first = inbox.recv_timeout(PACE).ok();
         // What came meanwhile is drawn at once, and time passes however much there is.
         let events = first.into_iter().chain(inbox.try_iter());
         let events = events.filter(|(connection, _)| workers.is_current(*connection));
