@@ -2,7 +2,7 @@
 
 use crate::fake::{Host, report};
 use crate::http::{Request, answer, connect, get, post};
-use mycelia::control::{BODY_LIMIT, Limits};
+use mycelia::control::{BODY_LIMIT, Client, Limits};
 use mycelia::report::ReloadReport;
 use mycelia_plugin::ErrorCode;
 use std::io::Write;
@@ -14,6 +14,20 @@ use std::time::{Duration, Instant};
 fn hasty() -> Limits {
     let [head, body, stop] = [300, 300, 500].map(Duration::from_millis);
     Limits { head, body, stop, ..Limits::default() }
+}
+
+#[test]
+fn looks_begin_with_those_of_before() {
+    let host = Host::start();
+    let client = || Client::new(host.address().to_string().parse().unwrap(), None);
+    let mut first = client().looks().unwrap().map(Result::unwrap);
+    let (is_past, figures) = first.next().unwrap();
+    assert_eq!((is_past, figures.status.workers), (false, 2));
+    let mut second = client().looks().unwrap().map(Result::unwrap);
+    assert_eq!(second.next(), Some((true, figures.clone())));
+    let live = second.find(|(is_past, _)| !is_past).unwrap();
+    assert!(live.1.time_ms > figures.time_ms);
+    assert!(client().figures().unwrap().next().unwrap().unwrap().time_ms > figures.time_ms);
 }
 
 #[test]
