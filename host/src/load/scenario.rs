@@ -367,6 +367,18 @@ mod tests {
     }
 
     #[test]
+    fn those_of_the_tuning_guide_are_read() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/tuning/load");
+        let files = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+        let files: Vec<PathBuf> = files.collect();
+        assert!(files.len() > 1, "only {files:?} were found");
+        for file in files {
+            let read = Scenario::find(&file.display().to_string());
+            read.and_then(|scenario| scenario.planned(&folder)).unwrap();
+        }
+    }
+
+    #[test]
     fn what_is_wrong_is_said_with_its_place() {
         for (text, part) in [
             ("(for: \"1s\", rate: Steady(0), echo: 1)", "no `rate` is above 0"),

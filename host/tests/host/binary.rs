@@ -7,7 +7,11 @@ use crate::{
 };
 use mycelia::status::{LedgerStatus, Phase, Status};
 use rustix::process::Signal;
-use std::{fs, net::TcpListener, path::Path};
+use std::{
+    fs,
+    net::TcpListener,
+    path::{Path, PathBuf},
+};
 
 const DEMO: &str = include_str!("../../config/demo.ron");
 
@@ -270,6 +274,26 @@ fn check_tells_what_would_run() {
     let again = run(folder.path(), &["check", "--effective", "effective.ron"]);
     assert_eq!((again.code, again.out), (Some(0), effective.out));
     assert!(!folder.path().join("mycelia-data").exists(), "a check writes nothing");
+}
+
+/// The configs of this repository, which readers run as they are.
+fn shipped() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+    let files = [folder.clone(), folder.join("tuning")]
+        .into_iter()
+        .flat_map(|folder| fs::read_dir(folder).unwrap())
+        .map(|entry| entry.unwrap().path());
+    files.filter(|file| file.extension().is_some_and(|extension| extension == "ron")).collect()
+}
+
+#[test]
+fn the_configs_of_the_repository_have_no_mistakes() {
+    let (folder, files) = (private_folder(), shipped());
+    assert!(files.len() > 3, "only {files:?} were found");
+    for file in files {
+        let checked = run(folder.path(), &["check", &file.display().to_string()]);
+        assert_eq!((checked.code, checked.out.as_str()), (Some(0), ""), "{checked:?}");
+    }
 }
 
 #[test]
