@@ -185,14 +185,18 @@ fn counts(outcome: &Outcome) -> String {
     let messages = &outcome.messages;
     let errors: String =
         messages.errors.iter().map(|(code, count)| format!(", {count} {code}")).collect();
-    let rate = messages.handled as f64 / outcome.took_s.max(1e-3);
     let growth = outcome
         .memory_growth
         .map_or(String::new(), |(low, high)| format!(", memory growth {low:.1} to {high:.1} MB/h"));
     format!(
-        "{} offered, {} handled{errors}, in {:.1} s: {rate:.0} msg/s\n\
+        "{} offered, {} handled{errors}, in {:.1} s: {:.0} msg/s\n\
          CPU {:.1}% of a core, of which the generator took {:.1}{growth}\n",
-        messages.offered, messages.handled, outcome.took_s, outcome.cpu, outcome.generator_cpu
+        messages.offered,
+        messages.handled,
+        outcome.seconds(),
+        outcome.rate(),
+        outcome.cpu,
+        outcome.generator_cpu
     )
 }
 

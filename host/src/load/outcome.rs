@@ -1,7 +1,7 @@
 //! What a load test came to: its figures and their verdicts, for people and for programs.
 
 use super::{
-    Rate, Scenario,
+    DRAIN, Rate, Scenario,
     conductor::{Conductor, Leg, Trial},
     environment::Environment,
     generator::Mix,
@@ -28,6 +28,8 @@ pub struct Outcome {
     pub environment: Environment,
     /// How long messages were sent, in seconds; of the best trial, where the highest rate was searched for.
     pub took_s: f64,
+    /// Seconds after the last message until all was done; none where something still waited when that was given up.
+    pub drained_s: Option<f64>,
     /// Whether it was ended before its time.
     pub ended_early: bool,
     /// The highest rate that was held, if it was searched for and found.
@@ -114,6 +116,7 @@ impl Outcome {
             environment,
             ended_early: conducted.is_stopped(),
             took_s: leg.took.as_secs_f64(),
+            drained_s: leg.drained.map(|drained| drained.as_secs_f64()),
             highest_rate,
             trials: conducted.trials.clone(),
             messages: leg.tally,
@@ -140,6 +143,16 @@ impl Outcome {
         });
         self.evidence.uncounted.extend(crooked);
         self.verdicts = judge(&self.evidence, &self.limits);
+    }
+
+    /// Seconds until all was done: what still waited after the last message was sent is handled in that time, too.
+    pub fn seconds(&self) -> f64 {
+        (self.took_s + self.drained_s.unwrap_or(DRAIN.as_secs_f64())).max(1e-3)
+    }
+
+    /// Messages handled, a second.
+    pub fn rate(&self) -> f64 {
+        self.messages.handled as f64 / self.seconds()
     }
 
     /// Whether a figure missed what is asked.

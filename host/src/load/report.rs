@@ -120,7 +120,6 @@ fn latencies(outcome: &Outcome) -> String {
 
 fn messages(outcome: &Outcome) -> String {
     let messages = &outcome.messages;
-    let rate = messages.handled as f64 / outcome.took_s.max(1e-3);
     let mut rows = vec![
         ("offered".to_owned(), messages.offered.to_string()),
         ("handled".to_owned(), messages.handled.to_string()),
@@ -128,7 +127,7 @@ fn messages(outcome: &Outcome) -> String {
     rows.extend(
         messages.errors.iter().map(|(code, count)| (format!("ended as {code}"), count.to_string())),
     );
-    rows.push(("messages a second".into(), format!("{rate:.0}")));
+    rows.push(("messages a second".into(), format!("{:.0}", outcome.rate())));
     rows.push(("CPU, % of a core".into(), show(outcome.cpu)));
     rows.push(("of it the generator".into(), show(outcome.generator_cpu)));
     if let Some((low, high)) = outcome.memory_growth {

@@ -187,7 +187,11 @@ impl Load {
             self.scenario.clone(),
             grouped(self.messages.offered),
             grouped(self.messages.handled),
-            grouped((self.messages.handled as f64 / self.took_s.max(1e-3)) as u64),
+            grouped(
+                (self.messages.handled as f64
+                    / (self.took_s + self.drained_s.unwrap_or(0.0)).max(1e-3))
+                    as u64,
+            ),
             show(self.cpu),
             show(self.generator_cpu),
             format!("{}{early}{debug}, on {}", self.load, self.environment.processor),

@@ -20,6 +20,8 @@ pub struct Load {
     pub environment: Environment,
     /// How long messages were sent, in seconds.
     pub took_s: f64,
+    #[serde(default)]
+    pub drained_s: Option<f64>,
     /// Whether it was ended before its time.
     pub ended_early: bool,
     /// How messages ended.
