@@ -2,7 +2,7 @@
 
 use super::recorder::{Taken, Tally, Times};
 use crate::{figures::Happened, status::Status};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One reading; rates and percentiles are of the time since the one before.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -31,7 +31,7 @@ pub struct Sample {
 }
 
 /// Percentiles of a distribution, in milliseconds.
-#[derive(Copy, Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Copy, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the names say it")]
 pub struct Percentiles {
     pub p50: f64,

@@ -2,13 +2,13 @@
 
 use crate::{
     environment::Place,
-    loads::{Load, Moment, Percentiles},
+    loads::{Load, Moment},
     plan,
     rows::grouped,
     sections::Found,
     sheet::{Head, Part, Source, Table},
 };
-use mycelia::load::{Along, Chart, Line, show};
+use mycelia::load::{Along, Chart, Line, Percentiles, show};
 
 /// A verdict that load tests give.
 const GROWTH: &str = "memory growth";

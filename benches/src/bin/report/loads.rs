@@ -1,7 +1,7 @@
 //! Load tests: what `mycelia load-test --json` tells of them, and two short ones that this command makes itself.
 
 use crate::plan::RUN_ALL;
-use mycelia::load::{self, Plan, Sample, Scenario};
+use mycelia::load::{self, Percentiles, Plan, Sample, Scenario};
 use serde::Deserialize;
 use std::{
     env, fs,
@@ -20,6 +20,7 @@ pub struct Load {
     pub environment: Environment,
     /// How long messages were sent, in seconds.
     pub took_s: f64,
+    /// How long it took after that until all was done, in seconds.
     #[serde(default)]
     pub drained_s: Option<f64>,
     /// Whether it was ended before its time.
@@ -63,17 +64,6 @@ pub struct Messages {
     pub offered: u64,
     /// Those whose handler returned Ok.
     pub handled: u64,
-}
-
-/// Percentiles, in milliseconds.
-#[derive(Copy, Clone, Debug, Deserialize)]
-#[allow(missing_docs, reason = "the names say it")]
-pub struct Percentiles {
-    pub p50: f64,
-    pub p95: f64,
-    pub p99: f64,
-    pub p99_9: f64,
-    pub max: f64,
 }
 
 /// What a figure is worth.
