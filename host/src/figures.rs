@@ -242,6 +242,9 @@ fn changes(before: &SubsystemStatus, now: &SubsystemStatus) -> Vec<String> {
     if now.phase != before.phase && now.phase != Phase::Running {
         changes.push(now.phase.word().to_owned());
     }
+    if is_restarted_on_request(before, now) {
+        changes.push("restarted on request".to_owned());
+    }
     for (count, was, what) in [
         (now.reloads.refused, before.reloads.refused, "a reload was refused"),
         (now.reloads.rolled_back, before.reloads.rolled_back, "a reload was rolled back"),
@@ -253,6 +256,13 @@ fn changes(before: &SubsystemStatus, now: &SubsystemStatus) -> Vec<String> {
         }
     }
     changes
+}
+
+/// Whether another instance serves that no fault and no reload has brought.
+fn is_restarted_on_request(before: &SubsystemStatus, now: &SubsystemStatus) -> bool {
+    let is_another = now.incarnation != before.incarnation && now.incarnation != 0;
+    let has_served = before.phase != Phase::Starting;
+    is_another && has_served && now.restarts == before.restarts && now.reloads == before.reloads
 }
 
 #[cfg(test)]
@@ -321,5 +331,14 @@ mod tests {
         let what: Vec<String> =
             happened(&before, &now).into_iter().map(|happened| happened.what).collect();
         assert_eq!(what, ["reloaded: generation 2", "restarting", "restarted"]);
+        let fresh = |status: &Status, incarnation| {
+            let mut status = status.clone();
+            status.subsystems.get_mut("a").unwrap().incarnation = incarnation;
+            status
+        };
+        let requested = happened(&fresh(&before, 1), &fresh(&before, 2));
+        assert_eq!(requested.len(), 1, "{requested:?}");
+        assert_eq!(requested[0].what, "restarted on request");
+        assert_eq!(happened(&fresh(&before, 1), &fresh(&before, 0)), []);
     }
 }

@@ -70,8 +70,8 @@ fn serve(file: &Path) -> Result<(), Failure> {
     let teller = service.as_ref().map(Service::teller);
     take_signals(runtime, teller.clone()).map_err(no_signals)?;
     host.serve(|server| {
-        teller.inspect(Teller::started);
-        greet(file, runtime, server);
+        let is_service = teller.inspect(Teller::started).is_some();
+        greet(file, runtime, server, is_service);
     })?;
     say(&format!("\n{}", table(&runtime.status())));
     Ok(())
@@ -165,7 +165,7 @@ fn take_signals(runtime: &'static Runtime, teller: Option<Teller>) -> io::Result
 }
 
 /// Says what is served, and what to try.
-fn greet(file: &Path, runtime: &Runtime, server: &Server) {
+fn greet(file: &Path, runtime: &Runtime, server: &Server, is_service: bool) {
     let mut text = format!("mycelia {} serves {}\n", env!("CARGO_PKG_VERSION"), file.display());
     let table = runtime.tables.load();
     for slot in runtime.subsystems() {
@@ -174,7 +174,9 @@ fn greet(file: &Path, runtime: &Runtime, server: &Server) {
         text += format!("  {:<12} {phase:<9} {routes}", slot.name).trim_end();
         text.push('\n');
     }
-    text += &format!("  control      {}\n\nTry, from a second terminal:\n", server.page());
+    // What a service says is kept in a journal, which others may read.
+    let page = if is_service { server.address_of_page() } else { server.page() };
+    text += &format!("  control      {page}\n\nTry, from a second terminal:\n");
     for command in commands(file) {
         text += &format!("  {command}\n");
     }

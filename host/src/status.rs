@@ -83,6 +83,9 @@ pub struct SubsystemStatus {
     /// How many events it has published.
     #[serde(default)]
     pub published: u64,
+    /// Which instance serves, each of which has another number; 0 while none does.
+    #[serde(default)]
+    pub incarnation: u32,
     /// How often it was restarted after a fault.
     pub restarts: u64,
     /// How often a handler ran past `handler_limit`, so that its message was given up.

@@ -165,6 +165,9 @@ impl List {
             letters: Vec<ToldLetter>,
         }
         let Listed { letters } = read(&json, &self.reach)?;
+        if letters.is_empty() {
+            output::note("no dead letters");
+        }
         output::styled(&table(&letters, now_ms()))
     }
 }

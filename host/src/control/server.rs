@@ -99,7 +99,12 @@ impl Server {
 
     /// The address of its page with the token, for the operator's eyes only.
     pub fn page(&self) -> String {
-        format!("http://{}/#token={}", reachable(self.address), self.token.secret())
+        format!("{}#token={}", self.address_of_page(), self.token.secret())
+    }
+
+    /// The same without the token.
+    pub fn address_of_page(&self) -> String {
+        format!("http://{}/", reachable(self.address))
     }
 
     /// The token that actions need.

@@ -226,7 +226,10 @@ pub fn compare(
 
 impl Measure {
     fn judge(&self, found: Found, target: f64, acceptable: f64) -> Verdict {
-        let amount = |value: f64| format!("{} {}", show(value), self.unit);
+        let amount = |value: f64| match value.is_finite() {
+            true => format!("{} {}", show(value), self.unit),
+            false => "nothing was handled".into(),
+        };
         let (verdict, found, why) = match found {
             Err(why) => (Word::Undecided, "-".into(), why),
             Ok((low, high)) => {

@@ -479,6 +479,7 @@ impl Slot {
             ledger,
             requests: self.requests(),
             published: self.published.load(Ordering::Relaxed),
+            incarnation: self.incarnation(),
             restarts: info.restarts,
             hung: info.hung,
             lost_threads: info.lost_threads,

@@ -187,14 +187,14 @@ fn a_dead_letter_is_seen_opened_and_sent_again() {
     browser.shows("none: every message was handled");
     assert_eq!(host.run(&["send", "f://fail/failed", "\"<b>pay</b>\""]).code, Some(0));
     browser.shows("№ 1");
-    browser.click("№ 1");
+    browser.click("Open № 1");
     browser.shows("<b>pay</b>");
     browser.click("Send it again");
     browser.shows("Letter 1 was sent again");
     // It fails again.
     browser.shows("№ 2");
     assert_eq!(host.run(&["dead-letters", "show", "1"]).code, Some(1));
-    browser.click("№ 2");
+    browser.click("Open № 2");
     browser.shows("Throw it away…");
     browser.click("Throw it away…");
     browser.click("Throw it away");
@@ -202,7 +202,7 @@ fn a_dead_letter_is_seen_opened_and_sent_again() {
     browser.script("scrollTo(0, 0)");
     browser.click("Restart…");
     browser.click("Restart it");
-    browser.shows("f: running, build 1");
+    browser.shows("f: running, a fresh instance of generation 1");
     assert_eq!(browser.errors(), Vec::<String>::new());
 }
 
@@ -223,6 +223,17 @@ fn without_the_token_the_page_only_looks() {
     browser.shows("№ 1");
     // No error but that the token was asked for before it was there.
     assert_eq!(browser.errors(), Vec::<String>::new());
+}
+
+#[test]
+fn a_host_that_is_gone_is_said_to_be() {
+    let (host, browser, _) = watched();
+    assert_eq!(host.run(&["restart", "counter"]).code, Some(0));
+    browser.shows("restarted on request");
+    assert_eq!(host.run(&["stop"]).code, Some(0));
+    browser.shows("no host since");
+    browser.shows("unknown");
+    assert_eq!(host.ended().0, Some(0));
 }
 
 #[test]
@@ -247,6 +258,8 @@ fn it_fits_a_phone_and_is_reached_by_keyboard() {
     browser.shows("Subsystems");
     browser.press("/");
     assert_eq!(browser.script("return document.activeElement.id"), "filter");
+    browser.press("\u{e00c}");
+    assert_eq!(browser.script("return document.activeElement.id"), "");
     browser.script("document.activeElement.blur()");
     let names = "return document.activeElement.textContent || document.activeElement.id";
     let mut reached = Vec::new();

@@ -133,6 +133,7 @@ fn a_manager_hears_of_a_whole_life() {
         std::fs::write(host.folder.path().join("mycelia-data/f/gate"), "").unwrap();
         let (code, err, _) = host.ended();
         assert_eq!(code, Some(0), "{err}");
+        assert!(!err.contains("#token="), "a journal must not have the token: {err}");
     }
 }
 

@@ -73,7 +73,6 @@ impl State {
         }
         match key {
             KeyCode::Char('q') => return Some(Action::Quit),
-            KeyCode::Esc if self.filter.is_empty() => return Some(Action::Quit),
             KeyCode::Esc => self.filter.clear(),
             KeyCode::Char('/') => self.prompt = Prompt::Filter,
             KeyCode::Char('s' | '>') => self.sort(1),

@@ -23,7 +23,7 @@ KEYS OF THE TABLE
   d                   its dead letters
   Enter               all about it, with the last error in full
   Space               pause, and go on
-  q  Esc  Ctrl-C      leave
+  q  Ctrl-C           leave
 
 KEYS OF DEAD LETTERS
   Enter               read one with its body

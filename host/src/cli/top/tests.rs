@@ -285,7 +285,8 @@ fn thousands_scroll() {
     expect(&state, &["names with: 123x", "no subsystem with such a name"]);
     press(&mut state, "back enter esc");
     assert_eq!(order(&state).len(), 3000);
-    assert_eq!(press(&mut state, "esc"), Some(Action::Quit));
+    assert_eq!(press(&mut state, "esc"), None, "one too many leaves nobody outside");
+    assert_eq!(press(&mut state, "q"), Some(Action::Quit));
 }
 
 #[test]

@@ -41,7 +41,7 @@ function digits(value) {
 function showRate(value) {
   if (value >= 1e6) return digits(value / 1e6) + "M";
   if (value >= 1e4) return digits(value / 1e3) + "k";
-  return value >= 100 ? whole.format(Math.round(value)) : value === 0 ? "0" : value >= 10 ? value.toFixed(0) : value.toFixed(1);
+  return value >= 100 ? whole.format(Math.round(value)) : value >= 10 || Number.isInteger(value) ? value.toFixed(0) : value.toFixed(1);
 }
 
 function showTime(nanos) {
@@ -75,6 +75,7 @@ const state = {
   looks: [], // {time, first, total, host, subsystems: {NAME: numbers}}: what charts need.
   figures: null, // The last look, whole.
   events: [], // {time, subsystem, what}, the newest first.
+  isOpen: false, // Whether the stream is.
   heard: 0, // When the last look came, by this page's clock.
   held: false,
   sort: { key: "name", down: false },
@@ -119,23 +120,36 @@ function take(figures) {
 function connect() {
   const source = new EventSource("/figures");
   const hear = (isPast) => (message) => {
-    if (!isPast) state.heard = Date.now();
+    if (!isPast) {
+      state.heard = Date.now();
+      state.isOpen = true;
+    }
     if (take(JSON.parse(message.data)) && !isPast && !state.held && !document.hidden) render();
   };
   source.addEventListener("past", hear(true));
   source.addEventListener("figures", hear(false));
+  source.onopen = () => {
+    // What failed while there was no host is over.
+    document.querySelectorAll(".note.bad").forEach((box) => box.remove());
+  };
   source.onerror = () => {
     // A browser gives up for good where it got another answer than a stream.
     if (source.readyState === EventSource.CLOSED) setTimeout(connect, 2000);
+    state.isOpen = false;
     renderLink();
   };
 }
 
 function renderLink() {
   const link = $("link");
-  const isLost = state.heard && Date.now() - state.heard > LOST_MS;
+  const isLost = state.heard && (!state.isOpen || Date.now() - state.heard > LOST_MS);
+  document.body.classList.toggle("stale", Boolean(isLost));
   link.className = "link " + (isLost ? "lost" : state.held ? "held" : state.heard ? "live" : "");
-  if (isLost) say(link, "no host since " + showClock(state.heard));
+  if (isLost) {
+    say(link, "no host since " + showClock(state.heard));
+    say($("health"), "unknown");
+    $("health").className = "pill";
+  }
   else say(link, state.held ? "held" : state.heard ? "live" : "connecting");
 }
 
@@ -219,6 +233,8 @@ function ask(title, content, yes, done, isRisky) {
       el("button", { type: "button", onclick: () => dialog.close() }, "Cancel")),
   );
   dialog.showModal();
+  // What cannot be taken back is not done by a mere Enter.
+  if (isRisky) dialog.querySelector(".actions button:last-child").focus();
 }
 
 // Charts
@@ -370,7 +386,9 @@ class Chart {
       const close = (run) => "M" + run[0][0].toFixed(1) + " " + this.bottom + "L" + join(run) + "V" + this.bottom + "Z";
       yield svg("path", { class: "area", d: drawn.map(close).join("") });
     }
-    yield svg("path", { class: "line c" + (index + 1), d: lines });
+    // A trouble that never came needs no line along the axis.
+    const isQuiet = line.isTrouble && !looks.some((look) => line.of(look) > 0);
+    if (!isQuiet) yield svg("path", { class: "line c" + (index + 1), d: lines });
   }
 }
 
@@ -381,9 +399,9 @@ function nice(value) {
 }
 
 function flowCharts(of, whose) {
-  const line = (name, key, show) => ({ name, show: (value) => (value === null ? "–" : show(value)), of: (look) => of(look)?.[key] ?? null });
+  const line = (name, key, show, isTrouble) => ({ name, isTrouble, show: (value) => (value === null ? "–" : show(value)), of: (look) => of(look)?.[key] ?? null });
   return [
-    new Chart("Messages a second", [line("handled", "handled", showRate), line("accepted", "accepted", showRate), line("errors", "errors", showRate), line("dropped", "dropped", showRate)], { whose }),
+    new Chart("Messages a second", [line("handled", "handled", showRate), line("accepted", "accepted", showRate), line("errors", "errors", showRate, true), line("dropped", "dropped", showRate, true)], { whose }),
     new Chart("Wait in the queue", [line("p99", "p99", showTime), line("p95", "p95", showTime), line("p50", "p50", showTime)], { isLog: true, whose }),
     new Chart("Messages that wait", [line("queued", "depth", showRate)], { whose }),
   ];
@@ -409,7 +427,7 @@ const p99 = (times) => (times ? times.p99 : null);
 const COLUMNS = [
   { key: "name", label: "Subsystem", text: true, is: "key", by: (row) => row.name },
   { key: "phase", label: "Phase", text: true, by: (row) => row.status.phase },
-  { key: "generation", label: "Build", title: "Generation: counts the builds that were loaded", by: (row) => row.status.generation },
+  { key: "generation", label: "Gen.", title: "Generation: counts the builds that were loaded", by: (row) => row.status.generation },
   { key: "handled", label: "Handled/s", by: (row) => row.flow.handled },
   { key: "errors", label: "Errors/s", title: "Failed, expired or dead", by: (row) => row.flow.errors },
   { key: "dropped", label: "Dropped/s", by: (row) => row.flow.dropped },
@@ -475,9 +493,10 @@ class SubsystemTable {
       render();
     });
     this.count = el("span", { class: "quiet" });
+    this.none = el("p", { class: "empty hidden" }, "No subsystem has this in its name.");
     this.element = el("section", {},
       el("div", { class: "head" }, el("h2", {}, "Subsystems"), this.count, el("span", { class: "grow" }), this.filter),
-      el("div", { class: "scroll" }, el("table", { class: "cards" }, el("thead", {}, el("tr", {}, ...this.heads)), this.body)));
+      el("div", { class: "scroll" }, el("table", { class: "cards" }, el("thead", {}, el("tr", {}, ...this.heads)), this.body)), this.none);
   }
 
   sort(column) {
@@ -496,6 +515,7 @@ class SubsystemTable {
     const compare = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
     rows.sort((a, b) => (state.sort.down ? -1 : 1) * compare(column.by(a), column.by(b)) || compare(a.name, b.name));
     say(this.count, rows.length === names.length ? String(names.length) : rows.length + " of " + names.length);
+    this.none.classList.toggle("hidden", rows.length > 0);
     COLUMNS.forEach((each, index) => {
       if (each === column) this.heads[index].setAttribute("aria-sort", state.sort.down ? "descending" : "ascending");
       else this.heads[index].removeAttribute("aria-sort");
@@ -612,13 +632,13 @@ class Overview {
     this.memory.set(showBytes(status.memory_rss_bytes), "", "pool " + showBytes(figures.pool_used_bytes) + " of " + showBytes(figures.pool_bytes));
     this.cpu.set(digits(figures.cpu * 100) + "%", "of a core", status.workers + " workers" + (status.lost_threads ? ", " + status.lost_threads + " lost threads" : ""), status.lost_threads > 0);
     const { kept, let_go: gone } = status.dead_letters;
-    this.letters.set(whole.format(kept), "kept", gone ? whole.format(gone) + " had no room" : kept ? "open a subsystem to see them" : "every message was handled", kept > 0);
+    this.letters.set(whole.format(kept), "kept", gone ? whole.format(gone) + " had no room" : kept ? "in " + Object.keys(status.dead_letters.subsystems).join(", ") : "every message was handled", kept > 0);
     this.table.update(figures);
     this.events.update();
     const builds = status.retained_generations;
     this.retained.classList.toggle("hidden", builds.length === 0);
-    const rows = builds.map((build) => el("p", { class: "quiet" }, build.subsystem + ", build " + build.generation + ", " + build.phase + ": " + build.reason));
-    this.retained.replaceChildren(el("h2", {}, "Builds that are not unloaded yet"), ...rows);
+    const rows = builds.map((build) => el("p", { class: "quiet" }, build.subsystem + ", generation " + build.generation + ", " + build.phase + ": " + build.reason));
+    this.retained.replaceChildren(el("h2", {}, "Generations that are not unloaded yet"), ...rows);
   }
 }
 
@@ -658,7 +678,7 @@ class Subsystem {
     }
     say(this.phase, one.phase);
     this.phase.className = "pill " + PHASES[one.phase];
-    say(this.about, one.plugin + " " + one.version + " · build " + one.generation + " (" + one.hash.slice(0, 12) + ") · " + one.queue.policy + " · heap " + showBytes(one.memory));
+    say(this.about, one.plugin + " " + one.version + " · generation " + one.generation + " (" + one.hash.slice(0, 12) + ") · " + one.queue.policy + " · heap " + showBytes(one.memory));
     say(this.error, one.last_error ? "Last error: " + one.last_error : "");
     this.error.classList.toggle("hidden", !one.last_error);
     this.flow.update(figures.subsystems[this.name], { ...one.queue, more: whole.format(one.ledger.in_flight) + " in flight" });
@@ -720,7 +740,7 @@ class Subsystem {
 
   doReload() {
     act(this.reload, () => call("POST", "/reload" + query({ subsystem: this.name })),
-      (report) => `${report.subsystem}: build ${report.generation} (${report.plugin} ${report.version}) serves`);
+      (report) => `${report.subsystem}: generation ${report.generation} (${report.plugin} ${report.version}) serves`);
   }
 
   askRestart() {
@@ -729,7 +749,7 @@ class Subsystem {
     ask("Restart " + this.name + "?", [el("p", {}, text)], "Restart it", () => {
       $("dialog").close();
       const path = "kernel://subsystem/" + this.name + "/restart";
-      act(this.restart, () => call("POST", "/ask" + query({ path, within: "60s" })), (now) => `${now.subsystem}: ${now.phase}, build ${now.generation}`);
+      act(this.restart, () => call("POST", "/ask" + query({ path, within: "60s" })), (now) => `${now.subsystem}: ${now.phase}, a fresh instance of generation ${now.generation}`);
     }, true);
   }
 }
@@ -781,7 +801,7 @@ class Letters {
     const head = el("thead", {}, el("tr", {}, ...labels.map((label) => el("th", { scope: "col", class: "text" }, label))));
     const body = el("tbody");
     for (const letter of letters) {
-      const button = el("button", { type: "button", "aria-expanded": "false", onclick: () => this.toggle(letter, row, button) }, "№ " + letter.id);
+      const button = el("button", { type: "button", "aria-expanded": "false", onclick: () => this.toggle(letter, row, button) }, "Open № " + letter.id);
       const texts = [showClock(letter.time_ms), letter.reason, letter.path, letter.sender, letter.text];
       const cells = texts.map((text, index) => el("td", { class: "text" + (index === 4 ? " wide" : index === 2 ? " mono" : ""), "data-label": labels[index + 1] }, text));
       const row = el("tr", {}, el("td", { class: "text key" }, button), ...cells);
@@ -849,7 +869,6 @@ function renderPage() {
 }
 
 function render() {
-  renderLink();
   const figures = state.figures;
   if (!figures) return;
   renderBar(figures);
@@ -858,6 +877,7 @@ function render() {
   const from = until - 1000 * Number($("span").value);
   const looks = state.looks.filter((look) => look.time >= from);
   page.charts.forEach((chart) => chart.draw(looks, from, until));
+  renderLink();
 }
 
 function renderBar(figures) {
@@ -868,8 +888,7 @@ function renderBar(figures) {
   health.className = "pill " + (figures.ready ? (down.length ? "warn" : "good") : "bad");
   health.title = down.map(([name, one]) => name + " is " + one.phase).join(", ");
   say($("about"), location.host + " · up " + showSpan(status.uptime_s) + (status.config_changed ? " · the config file has changed: restart to take it up" : ""));
-  const marks = status.dead_letters.kept ? "Dead letters: " + whole.format(status.dead_letters.kept) + ". " : "";
-  say($("foot"), marks + "Rates are of the last second; percentiles of sampled messages in the last 10 s, by at most a quarter too high." + (token.get() ? "" : " Without the token this page only looks."));
+  say($("foot"), "Rates are of the last second; percentiles of sampled messages in the last 10 s, by at most a quarter too high." + (token.get() ? "" : " Without the token this page only looks."));
 }
 
 function hold(held) {
@@ -889,6 +908,7 @@ function setTheme(theme) {
 }
 
 function keys(event) {
+  if (event.key === "Escape" && event.target.id === "filter") event.target.blur();
   if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName) || $("dialog").open) return;
   if (event.key === "p") hold(!state.held);
   else if (event.key === "/" && $("filter")) {
