@@ -307,7 +307,7 @@ class Chart {
     this.width = this.box.clientWidth;
     const height = this.box.clientHeight;
     if (!this.width || !height) return;
-    Object.assign(this, { looks, from, until, left: 52, right: this.width - 6, top: 8, bottom: height - 20 });
+    Object.assign(this, { looks, from, until, left: 58, right: this.width - 6, top: 8, bottom: height - 20 });
     const present = looks[looks.length - 1];
     this.lines.forEach((line, index) => say(this.values[index], present ? line.show(line.of(present)) : "–"));
     const [low, high] = this.range(looks);
