@@ -6,7 +6,7 @@ use axum::{
     response::IntoResponse,
 };
 
-/// It loads its own script and style, asks its own host, and nobody else; nothing in it is run.
+/// It loads its own script and style, asks its own host, and nobody else; no script stands in the page itself.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 

@@ -7,7 +7,7 @@ pub use text::Form;
 
 use crate::{
     readings::{Distribution, Readings, RouteReading, SubsystemReadings},
-    status::{Phase, SubsystemStatus},
+    status::SubsystemStatus,
 };
 use std::collections::BTreeMap;
 use text::{Kind, Page};
@@ -194,7 +194,7 @@ fn seconds(nanos: u64) -> f64 {
 fn lives(page: &mut Page, all: &[One<'_>]) {
     let up = "Whether a subsystem runs: 1, also while it is reloaded, or 0.";
     each(page, all, (Kind::Gauge, "mycelia_subsystem_up", up), |one| {
-        matches!(one.status.phase, Phase::Running | Phase::Reloading).into()
+        one.status.phase.serves().into()
     });
     let generation = "The build that serves, from 1.";
     each(page, all, (Kind::Gauge, "mycelia_generation", generation), |one| {

@@ -8,7 +8,7 @@ use crate::{
     sections::Found,
     sheet::{Head, Part, Source, Table},
 };
-use mycelia::load::{Along, Chart, Line, Percentiles, show};
+use mycelia::load::{Along, Chart, DRAIN, Line, Percentiles, show};
 
 /// A verdict that load tests give.
 const GROWTH: &str = "memory growth";
@@ -189,7 +189,7 @@ impl Load {
             grouped(self.messages.handled),
             grouped(
                 (self.messages.handled as f64
-                    / (self.took_s + self.drained_s.unwrap_or(0.0)).max(1e-3))
+                    / (self.took_s + self.drained_s.unwrap_or(DRAIN.as_secs_f64())).max(1e-3))
                     as u64,
             ),
             show(self.cpu),

@@ -215,13 +215,12 @@ const LIES: usize = 16;
 
 /// Lies where there is room, and else stands in one column.
 fn bar(share: f64, width: usize) -> String {
-    const STANDING: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     const LYING: [char; 8] = ['·', '▏', '▎', '▍', '▌', '▋', '▊', '▉'];
     // Whatever waits shows.
     let eighths = |whole: usize| ((share * whole as f64).ceil() as usize).min(whole);
     match width {
         0 => String::new(),
-        1..4 => format!("{:>width$}", STANDING[eighths(8)]),
+        1..4 => format!("{:>width$}", text::STANDING[eighths(8)]),
         _ => {
             let filled = eighths(8 * width);
             let cell = |at: usize| match filled.saturating_sub(8 * at) {

@@ -5,6 +5,9 @@
 use crate::cli::output::visible;
 use ratatui::text::Span;
 
+/// A column by the eighths of it that are filled.
+pub(super) const STANDING: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+
 /// A rate a second, in at most five columns.
 pub(super) fn rate(rate: f64) -> String {
     match rate {

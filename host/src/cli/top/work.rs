@@ -176,7 +176,6 @@ fn replay(reach: &Reach, id: u64) -> Result<(), String> {
     let filter = Filter { ids: vec![id], ..Filter::default() };
     let report: ReplayReport = asked(reach, |client| client.replay(&filter))?;
     match report.refused.first() {
-        None if report.replayed.is_empty() => Err("it is gone already".into()),
         None => Ok(()),
         Some(refused) => Err(format!("{}: {}", refused.error, refused.text)),
     }

@@ -614,7 +614,6 @@ class Overview {
     this.charts = [...flowCharts((look) => look.total, null), ...hostCharts()];
     this.table = new SubsystemTable();
     this.events = new EventList(null);
-    this.routing = el("span");
     this.retained = el("section", { class: "hidden" });
     this.element = el("div", {},
       el("div", { class: "tiles" }, ...this.flow.boxes, this.memory.box, this.cpu.box, this.letters.box),

@@ -3,7 +3,7 @@
 use super::super::{
     columns::Tone,
     state::{Moment, State},
-    text::{rate, time},
+    text::{STANDING, rate, time},
 };
 use super::{Canvas, Theme};
 use crate::figures::{Flow, Percentiles};
@@ -154,12 +154,11 @@ impl Curve<'_> {
 
 /// The part of a bar in one of its rows, which begins at a share of its height.
 fn block(share: Option<f64>, from: f64, rows: u16) -> char {
-    const BLOCKS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let Some(share) = share else { return ' ' };
     // Nothing shows as a line, unlike no look; 0 of at most 0 is no number.
     let eighths = ((share - from) * f64::from(rows) * 8.0).round();
     let least = if from == 0.0 { 1.0 } else { 0.0 };
-    BLOCKS[eighths.max(least).min(8.0) as usize]
+    STANDING[eighths.max(least).min(8.0) as usize]
 }
 
 #[cfg(test)]
