@@ -261,7 +261,8 @@ fn changes(before: &SubsystemStatus, now: &SubsystemStatus) -> Vec<String> {
 /// Whether another instance serves that no fault and no reload has brought.
 fn is_restarted_on_request(before: &SubsystemStatus, now: &SubsystemStatus) -> bool {
     let is_another = now.incarnation != before.incarnation && now.incarnation != 0;
-    let has_served = before.phase != Phase::Starting;
+    // After a fault it is counted before the next instance is there, which may be some looks later.
+    let has_served = before.incarnation != 0 || before.phase == Phase::Stopped;
     is_another && has_served && now.restarts == before.restarts && now.reloads == before.reloads
 }
 
@@ -340,5 +341,8 @@ mod tests {
         assert_eq!(requested.len(), 1, "{requested:?}");
         assert_eq!(requested[0].what, "restarted on request");
         assert_eq!(happened(&fresh(&before, 1), &fresh(&before, 0)), []);
+        let mut waiting = fresh(&before, 0);
+        waiting.subsystems.get_mut("a").unwrap().phase = Phase::Restarting;
+        assert_eq!(happened(&waiting, &fresh(&before, 2)), [], "a fault's restart after its wait");
     }
 }

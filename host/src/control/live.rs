@@ -124,7 +124,6 @@ fn watch(control: &Arc<Control>) -> (Vec<Arc<str>>, Option<Receiver<Arc<str>>>) 
 /// Looks at the host until nobody watches any more.
 async fn look_on(control: Arc<Control>) {
     let began = Instant::now();
-    control.live.shared().watch.pause();
     let mut pace = interval(PACE);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -139,6 +138,7 @@ async fn look_on(control: Arc<Control>) {
         let is_watched = shared.looks.as_ref().is_some_and(|looks| looks.send(look).is_ok());
         if !is_watched {
             shared.looks = None;
+            shared.watch.pause();
             return;
         }
     }

@@ -91,6 +91,8 @@ impl Caretaker {
     pub fn reload_changed(&mut self) {
         let slots: Vec<&'static Slot> = self.runtime.subsystems().collect();
         for slot in slots {
+            // Reading many files takes long, and each is a step.
+            self.runtime.lifecycle.step();
             if slot.info().file.is_none() {
                 continue;
             }

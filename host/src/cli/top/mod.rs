@@ -50,13 +50,13 @@ impl Top {
         // A host that is not there is told before there is a screen.
         let looks = self.reach.client()?.looks()?;
         let (events, inbox) = channel();
-        let mut workers = Workers::new(self.reach.clone(), events);
+        let workers = Workers::new(self.reach.clone(), events);
         workers.watch_signals().map_err(|error| unusable(&error))?;
         let mut screen = Screen::open().map_err(|error| unusable(&error))?;
         workers.read_keys();
         workers.read_looks(looks);
         let state = State::new(self.reach.control.to_string(), screen.size(), now_ms());
-        watch(&mut screen, &mut workers, &inbox, state).map_err(|error| unusable(&error))
+        watch(&mut screen, &workers, &inbox, state).map_err(|error| unusable(&error))
     }
 }
 
@@ -67,7 +67,7 @@ fn unusable(error: &io::Error) -> Failure {
 /// Draws, and does what events lead to, until the user leaves.
 fn watch(
     screen: &mut Screen,
-    workers: &mut Workers,
+    workers: &Workers,
     inbox: &Receiver<(u64, Event)>,
     mut state: State,
 ) -> io::Result<()> {

@@ -1,8 +1,8 @@
 //! The threads beside the screen: one each for the stream, the keys and the signals, and one for every action that waits for
 //! the host.
 //!
-//! Each event carries the number of the connection that it came from, so that a stream that was given up is not heard again;
-//! 0 is of none.
+//! Each event carries the number of the connection that it came from, so that a stream that was given up is not heard again
+//! and ends with its next look; 0 is of none.
 
 use super::{
     state::{Action, Event, Outcome},
@@ -22,22 +22,30 @@ use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
     iterator::Signals,
 };
-use std::{io, sync::mpsc::Sender, thread};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+        mpsc::Sender,
+    },
+    thread,
+};
 
 pub(super) struct Workers {
     reach: Reach,
     events: Sender<(u64, Event)>,
-    connection: u64,
+    newest: Arc<AtomicU64>,
 }
 
 impl Workers {
     pub fn new(reach: Reach, events: Sender<(u64, Event)>) -> Workers {
-        Workers { reach, events, connection: 0 }
+        Workers { reach, events, newest: Arc::default() }
     }
 
     /// Whether an event is of the newest connection, or of none.
     pub fn is_current(&self, connection: u64) -> bool {
-        connection == 0 || connection == self.connection
+        connection == 0 || connection == self.newest.load(Relaxed)
     }
 
     pub fn watch_signals(&self) -> io::Result<()> {
@@ -69,23 +77,23 @@ impl Workers {
 
     /// Reads the stream of a new connection.
     pub fn read_looks(
-        &mut self,
+        &self,
         looks: impl Iterator<Item = Result<(bool, Figures), ClientError>> + Send + 'static,
     ) {
-        self.connection += 1;
-        let (events, connection, reach) =
-            (self.events.clone(), self.connection, self.reach.clone());
-        thread::spawn(move || {
-            read(looks, &reach, |event| events.send((connection, event)).is_ok())
-        });
+        let (tell, reach) = (self.new_connection(), self.reach.clone());
+        thread::spawn(move || read(looks, &reach, tell));
     }
 
-    fn connect(&mut self) {
-        self.connection += 1;
-        let (events, connection, reach) =
-            (self.events.clone(), self.connection, self.reach.clone());
+    /// By which a new connection tells of itself, as long as none newer does and somebody listens; whether so.
+    fn new_connection(&self) -> impl Fn(Event) -> bool + Send + use<> {
+        let connection = self.newest.fetch_add(1, Relaxed) + 1;
+        let (events, newest) = (self.events.clone(), Arc::clone(&self.newest));
+        move |event| newest.load(Relaxed) == connection && events.send((connection, event)).is_ok()
+    }
+
+    fn connect(&self) {
+        let (tell, reach) = (self.new_connection(), self.reach.clone());
         thread::spawn(move || {
-            let tell = |event| events.send((connection, event)).is_ok();
             // A host that was restarted has another token.
             let looks = reach.client().and_then(|client| Ok(client.looks()?));
             match looks {
@@ -96,7 +104,7 @@ impl Workers {
     }
 
     /// Does it on another thread.
-    pub fn begin(&mut self, action: Action) {
+    pub fn begin(&self, action: Action) {
         if action == Action::Connect {
             return self.connect();
         }

@@ -95,10 +95,10 @@ function depthOf(figures) {
   return Object.values(figures.status.subsystems).reduce((sum, one) => sum + one.queue.depth, 0);
 }
 
-function take(figures) {
+function take(figures, isPast) {
   const last = state.looks[state.looks.length - 1];
-  // A new stream tells the past again.
-  if (last && figures.time_ms <= last.time) return false;
+  // A new stream tells the past again; what is live is news, also after the clock was set back.
+  if (isPast && last && figures.time_ms <= last.time) return false;
   const subsystems = {};
   for (const [name, flow] of Object.entries(figures.subsystems)) {
     subsystems[name] = numbers(flow, figures.status.subsystems[name].queue.depth);
@@ -124,7 +124,7 @@ function connect() {
       state.heard = Date.now();
       state.isOpen = true;
     }
-    if (take(JSON.parse(message.data)) && !isPast && !state.held && !document.hidden) render();
+    if (take(JSON.parse(message.data), isPast) && !isPast && !state.held && !document.hidden) render();
   };
   source.addEventListener("past", hear(true));
   source.addEventListener("figures", hear(false));

@@ -6,10 +6,7 @@ use super::super::{
     text::{self, on_one_line, time_of_day},
 };
 use super::{Canvas, Theme};
-use crate::{
-    cli::status::show_seconds,
-    status::{Phase, Status},
-};
+use crate::{cli::status::show_seconds, status::Status};
 use ratatui::{
     style::{Modifier, Style},
     text::{Line, Span},
@@ -79,7 +76,7 @@ fn left(state: &State, room: usize, theme: Theme) -> Line<'static> {
 }
 
 fn health(is_ready: bool, status: &Status) -> (String, Tone) {
-    let down = status.subsystems.iter().filter(|(_, one)| one.phase != Phase::Running);
+    let down = status.subsystems.iter().filter(|(_, one)| !one.phase.serves());
     let down: Vec<String> = down.map(|(name, _)| on_one_line(name)).collect();
     match (is_ready, down.is_empty()) {
         (true, true) => ("ready".into(), Tone::Good),
